@@ -1,0 +1,149 @@
+"""The records that travel through the pipeline, and the protocols that models keep.
+
+Nothing here imports a model, a device or a file. Conventions: images are BGR uint8 (H, W, 3); points are (x, y) in pixels of the image
+they belong to, pixel centres at whole numbers; `frame_to_crop` maps frame pixels to crop pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8]
+Mask: TypeAlias = NDArray[np.float32]
+Affine: TypeAlias = NDArray[np.float64]
+Points: TypeAlias = NDArray[np.float64]
+Embedding: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face in one image.
+
+    Attributes:
+        box: (4,) float64: left, top, right, bottom.
+        score: the detector's confidence in [0, 1].
+        keypoints: (5, 2) float64: image-left eye, image-right eye, nose tip, image-left and image-right mouth corner.
+        landmarks: (L, 3) float64 dense landmarks, z in the same pixel unit and growing away from the camera; None if the pack has none.
+    """
+
+    box: Points
+    score: float
+    keypoints: Points
+    landmarks: Points | None = None
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        left, top, right, bottom = self.box
+        return float(max(right - left, 0.0) * max(bottom - top, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One photo of a person, with the face in it; `name` is what messages call the photo."""
+
+    image: Image
+    face: Face
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """Who somebody is: a vector for matching, and the pixels it came from, which some generators need.
+
+    Attributes:
+        embedding: (D,) float32, raw (not unit length); compared by cosine similarity.
+        views: the photos of this person, at least one for a source.
+    """
+
+    embedding: Embedding
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedFace:
+    """A face cut out of its frame for a generator.
+
+    Attributes:
+        crop: (S, S, 3) BGR uint8.
+        frame_to_crop: (2, 3) float64.
+        face: the face in frame pixels.
+        seed: number of the frame; a generator that adds grain takes it as its only randomness.
+    """
+
+    crop: Image
+    frame_to_crop: Affine
+    face: Face
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedFace:
+    """A generator's answer.
+
+    Attributes:
+        image: (S, S, 3) BGR uint8, in the pixels of the aligned crop.
+        mask: (S, S) float32 in [0, 1]; 1 keeps `image`, 0 keeps the frame.
+    """
+
+    image: Image
+    mask: Mask
+
+
+class Detector(Protocol):
+    """Finds faces."""
+
+    def detect(self, image: Image) -> list[Face]:
+        """Faces of `image`, best score first; an empty list when there is none."""
+
+
+class Landmarker(Protocol):
+    """Places dense landmarks on a detected face."""
+
+    def locate(self, image: Image, face: Face) -> Face | None:
+        """`face` with dense landmarks (box and keypoints refined by them), or None when the model says that this is no face."""
+
+
+class Embedder(Protocol):
+    """Turns a face into an identity vector."""
+
+    def embed(self, image: Image, face: Face) -> Embedding:
+        """(D,) float32 such that the cosine similarity of two vectors says how alike the persons are."""
+
+
+class Generator(Protocol):
+    """Makes the swapped face."""
+
+    max_batch: int
+    """How many faces it gains from seeing at once; 1 for a generator that works face by face."""
+
+    def align(self, frame: Image, face: Face, seed: int) -> AlignedFace:
+        """Cut `face` out of `frame` in the pose, size and border that this generator expects."""
+
+    def generate(self, faces: Sequence[AlignedFace], identities: Sequence[Identity]) -> list[GeneratedFace]:
+        """Give each of `faces` the identity at the same place in `identities`."""
+
+
+@dataclass(frozen=True)
+class ModelPack:
+    """The loaded models of one pack.
+
+    Attributes:
+        name: `ghost` or `builtin`.
+        version: of the weights, for provenance.
+        detector, landmarker, embedder, generator: the models; a pack whose generator needs no dense landmarks has no landmarker.
+        similarity_th: cosine similarity from which on two faces count as one person.
+    """
+
+    name: str
+    version: str
+    detector: Detector
+    landmarker: Landmarker | None
+    embedder: Embedder
+    generator: Generator
+    similarity_th: float
