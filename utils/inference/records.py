@@ -98,8 +98,14 @@ class GeneratedFace:
 class Detector(Protocol):
     """Finds faces."""
 
-    def detect(self, image: Image) -> list[Face]:
-        """Faces of `image`, best score first; an empty list when there is none."""
+    det_thresh: float
+    """Score in [0, 1] from which on a candidate counts."""
+
+    def detect(self, image: Image, thorough: bool = True) -> tuple[list[Face], float]:
+        """Faces of `image`, best score first (an empty list when there is none), and the best score of any candidate, for messages.
+
+        A search that is not `thorough` may miss faces that are small in the picture.
+        """
 
 
 class Landmarker(Protocol):

@@ -1,0 +1,80 @@
+"""Sharpness and grain: the result must be neither crisper nor cleaner than the picture around it.
+
+Lightness is split into bands of fineness; each is given the strength that it has in the target's skin. What amplification cannot supply,
+because the source is softer or cleaner than that, is added as grain.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.mesh.canvas import FloatImage
+from utils.inference.records import Image, Mask
+
+BAND_SIGMAS_PX = (0.8, 1.6, 3.2)  # a band is what the next blur takes away
+BAND_MATCHING = (
+    1.0,
+    0.8,
+    0.5,
+)  # how much of the difference (in logarithms) is made up: wrinkles are identity, pores are focus
+BAND_GAIN_RANGES = ((0.05, 2.0), (0.2, 1.6), (0.5, 1.3))
+SILENCE = 0.15  # grey levels; weaker bands are rounding
+FEWEST_PIXELS = 100
+MEDIAN_OF_SQUARE = 0.4549  # of a normal variable
+GRAIN_SIZE_PX = 0.6  # in pixels of the frame
+GRAIN_SHARE, LARGEST_GRAIN = 0.7, 10.0  # of what is missing; grey levels
+
+
+def match_detail(image: FloatImage, target: Image, region: Mask, frame_scale: float, seed: int) -> FloatImage:
+    """Give `image` the target's sharpness and grain, in place.
+
+    Args:
+        image: (S, S, 3) BGR in 0..255.
+        target: (S, S, 3) BGR uint8.
+        region: (S, S), above 0.5 where both are compared: bare skin.
+        frame_scale: canvas pixels per frame pixel.
+        seed: of the grain.
+    """
+    inside = region > 0.5
+    if inside.sum() < FEWEST_PIXELS:
+        return image
+    wanted = [_strength(band, inside) for band in _split(cv2.cvtColor(target, cv2.COLOR_BGR2GRAY).astype(np.float32))]
+    bands = _split(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+    present = [_strength(band, inside) for band in bands]
+    change = np.zeros_like(bands[0])
+    for band, strong, weak, matching, bounds in zip(
+        bands, wanted, present, BAND_MATCHING, BAND_GAIN_RANGES, strict=True
+    ):
+        gain = np.clip(((strong + SILENCE) / (weak + SILENCE)) ** matching, *bounds)
+        change += band * np.float32(gain - 1)
+    missing = np.sqrt(max(wanted[0] ** 2 - (BAND_GAIN_RANGES[0][1] * present[0]) ** 2, 0.0))
+    if missing > SILENCE:
+        grain = _make_grain(image.shape[0], GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
+        level = min(GRAIN_SHARE * missing / _strength(_split(grain)[0], inside), LARGEST_GRAIN)
+        change += grain * np.float32(level)
+    image += change[..., None]
+    return image
+
+
+def _split(grey: FloatImage) -> list[FloatImage]:
+    """Bands from fine to coarse; what the last blur leaves is dropped."""
+    bands = []
+    for sigma in BAND_SIGMAS_PX:
+        softer = cv2.GaussianBlur(grey, (0, 0), sigma)
+        bands.append(grey - softer)
+        grey = softer
+    return bands
+
+
+def _strength(band: FloatImage, inside: NDArray[np.bool_]) -> float:
+    """Spread of a band, from its median, so that an edge in the region does not count as texture."""
+    return float(np.sqrt(np.median(np.square(band[inside])) / MEDIAN_OF_SQUARE))
+
+
+def _make_grain(size: int, sigma_px: float, seed: int) -> FloatImage:
+    """(size, size) float32 noise of unit spread, the same for the same seed."""
+    noise = np.random.default_rng(seed).standard_normal((size, size), dtype=np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), sigma_px)
+    return noise / noise.std()

@@ -1,0 +1,115 @@
+"""The mesh generator: steps of one swap in order, and the source side kept for as long as its identity lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.mesh.canvas import FloatImage, choose_size, cut_out, estimate_frame_to_canvas, scale_of, to_canvas
+from models.mesh.colour import from_lab, is_grey, to_lab
+from models.mesh.detail import match_detail
+from models.mesh.eyes import give_source_eyes, lay_in, warp_opening
+from models.mesh.masks import analyse, make_mask
+from models.mesh.raster import SUBPIXEL_BITS, IdMap, draw_triangle_ids, fixed_point
+from models.mesh.render import render_source
+from models.mesh.shape import blend_shape
+from models.mesh.texture import SourceTexture, choose_view, prepare_texture
+from models.mesh.tone import apply_tone, estimate_tone
+from models.mesh.topology import EYES, LANDMARK_COUNT, LIPS_INNER, MeshTopology, build_topology
+from utils.inference.blending import blend_bands
+from utils.inference.records import AlignedFace, Face, GeneratedFace, Identity, Image, Mask, Points
+
+SMALLEST_PX, LARGEST_PX = 256, 1024
+COARSEST_PX = 32  # side of the coarsest picture that is blended
+PASTE_STEEPNESS = 4.0
+FAINTEST_MASK = 0.002
+EMPHASIS, EMPHASIS_SIGMA_PX = (
+    np.float32(0.5),
+    0.8,
+)  # of fine structure: what linear interpolation will take away when pasting
+
+
+class MeshGenerator:
+    """Warps the source's skin onto the target's mesh; needs no training, and a CPU is enough.
+
+    Args:
+        triangles: (852, 3) vertex indices of the face mesh.
+    """
+
+    max_batch = 1
+
+    def __init__(self, triangles: NDArray[np.integer]) -> None:
+        self._topology = build_topology(triangles)
+        self._textures: WeakKeyDictionary[Identity, SourceTexture] = WeakKeyDictionary()
+
+    def align(self, frame: Image, face: Face, seed: int) -> AlignedFace:
+        """Cut out an upright canvas about as fine as the frame.
+
+        Raises:
+            ValueError: if `face` has no dense landmarks.
+        """
+        landmarks = _dense_landmarks(face)
+        size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
+        frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
+        return AlignedFace(cut_out(frame, frame_to_canvas, size), frame_to_canvas, face, seed)
+
+    def generate(self, faces: Sequence[AlignedFace], identities: Sequence[Identity]) -> list[GeneratedFace]:
+        """Give each of `faces` the identity at the same place in `identities`."""
+        return [
+            swap_face(face, self._texture_of(identity), self._topology)
+            for face, identity in zip(faces, identities, strict=True)
+        ]
+
+    def _texture_of(self, identity: Identity) -> SourceTexture:
+        texture = self._textures.get(identity)
+        if texture is None:
+            texture = prepare_texture(choose_view(identity.views, self._topology), self._topology)
+            self._textures[identity] = texture
+        return texture
+
+
+def _dense_landmarks(face: Face) -> Points:
+    if face.landmarks is None or face.landmarks.shape != (LANDMARK_COUNT, 3):
+        raise ValueError(f"the mesh generator needs ({LANDMARK_COUNT}, 3) landmarks for every face")
+    return face.landmarks
+
+
+def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopology) -> GeneratedFace:
+    """One swap. The image already holds the blend with the target; the mask says where it differs from the frame."""
+    target, size = aligned.crop, aligned.crop.shape[0]
+    target_points = to_canvas(_dense_landmarks(aligned.face), aligned.frame_to_crop)
+    points = blend_shape(target_points, texture.landmarks_at(size), topology)
+    source, source_points = texture.sampled_for(size)
+    ids = draw_triangle_ids(points, topology.triangles, size)
+    warped = render_source(source, source_points, texture, points, ids, topology)
+    seen = analyse(target, warped, target_points, points, ids)
+    lit = from_lab(apply_tone(to_lab(warped), estimate_tone(seen)))
+    bare_skin = cv2.resize(seen.bare_skin.astype(np.float32), (size, size), interpolation=cv2.INTER_NEAREST)
+    result = match_detail(lit, target, bare_skin, scale_of(aligned.frame_to_crop), aligned.seed)
+    eyes = [warp_opening(target, target_points, points, hole) for hole in topology.eye_holes]
+    eyes = give_source_eyes(eyes, points, source, source_points, texture.eye_colours, is_grey(seen.target))
+    for patch in (*eyes, warp_opening(target, target_points, points, topology.mouth_hole)):
+        lay_in(result, patch)
+    mask = cv2.resize(make_mask(seen), (size, size), interpolation=cv2.INTER_LINEAR)
+    return _blend(result, target, points, ids, mask)
+
+
+def _blend(result: FloatImage, target: Image, points: Points, ids: IdMap, mask: Mask) -> GeneratedFace:
+    """Join the face with the target's crop; `mask` is (S, S), its border as wide as the joint is to be."""
+    size = target.shape[0]
+    covered = (ids > 0).astype(np.uint8)
+    for ring in (LIPS_INNER, *(eye.ring for eye in EYES)):
+        cv2.fillPoly(covered, [fixed_point(points[list(ring)])], 1, cv2.LINE_8, SUBPIXEL_BITS)
+    background = target.astype(np.float32)
+    np.copyto(result, background, where=covered[..., None] == 0)
+    joined = blend_bands(result, background, mask, round(np.log2(size / COARSEST_PX)))
+    light = cv2.cvtColor(joined, cv2.COLOR_BGR2GRAY)
+    joined += (EMPHASIS * (light - cv2.GaussianBlur(light, (0, 0), EMPHASIS_SIGMA_PX)))[..., None]
+    image = np.clip(np.rint(joined), 0, 255).astype(np.uint8)
+    # The joint is made; what is pasted must be this picture wherever it differs from the frame.
+    paste = np.where(mask > FAINTEST_MASK, np.minimum(mask * PASTE_STEEPNESS, 1), 0).astype(np.float32)
+    return GeneratedFace(image, paste)

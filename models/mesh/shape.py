@@ -1,0 +1,109 @@
+"""The shape of the result: the source's proportions in the target's pose, with the target's outline and expression."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.mesh.topology import (
+    EYES,
+    LIP_TOP,
+    LIPS,
+    LIPS_OUTER,
+    MOUTH_LEFT,
+    MOUTH_RIGHT,
+    NOSE_BASE,
+    OVAL,
+    RIGID,
+    VERTEX_COUNT,
+    EyeIndices,
+    MeshTopology,
+)
+from utils.inference.records import Points
+
+EYE_SIZE_RANGE = (0.8, 1.25)
+MOUTH_SIZE_RANGE = (0.85, 1.18)
+MOUTH_SIZE_SHARE = 0.35  # of the difference in mouth width that is taken over: a smile is wide, too
+BROW_RAISE_SHARE = 0.5  # raised brows are expression and only half identity
+OPENING_POWER = 0.4  # share of the source's habitual eye opening, in logarithms
+OPENING_RANGE = (0.75, 1.45)
+BLINK_OPENING = (0.08, 0.16)  # height / width of the eyes: closed below, taken over in full above
+RING_WEIGHTS = (1.0, 0.7, 0.35)  # lid line and the two rings around it
+LID_REACH = 0.25  # of the eye's width: farther landmarks move no more than these
+
+
+def blend_shape(target: Points, source: Points, topology: MeshTopology) -> Points:
+    """(478, 3) landmarks of the result on the target's canvas; both arguments are landmarks on canvases of that size."""
+    posed = source @ _pose(source, target)[0].T + _pose(source, target)[1]
+    away = posed - target
+    displacement = away.copy()
+    for eye in EYES:
+        displacement[[*eye.lids, eye.iris, *eye.rim]] = _move_eye(target, posed, eye)
+        brow = [*eye.brow, *eye.brow_extra]
+        displacement[brow] = away[list(eye.brow_anchor)].mean(0)
+    for eye in EYES:
+        brow = list(eye.brow)
+        displacement[brow, 1] += (1 - BROW_RAISE_SHARE) * (displacement[eye.inner, 1] - displacement[brow, 1])
+    displacement[list(LIPS)] = _move_mouth(target, posed)
+    _open_eyes(displacement, target, source)
+    displacement[list(OVAL)] = 0
+    displacement[:VERTEX_COUNT] = topology.spread @ displacement[:VERTEX_COUNT]
+    return target + displacement
+
+
+def _pose(source: Points, target: Points) -> tuple[Points, Points]:
+    """Least-squares similarity in space (Umeyama): (3, 3) scaled rotation and (3,) offset from `source` to `target`."""
+    from_points, to_points = source[list(RIGID)], target[list(RIGID)]
+    from_mean, to_mean = from_points.mean(0), to_points.mean(0)
+    centred = from_points - from_mean
+    u, stretch, vt = np.linalg.svd((to_points - to_mean).T @ centred)
+    flip = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
+    rotation = (u * flip) @ vt * ((stretch * flip).sum() / (centred**2).sum())
+    return rotation, to_mean - rotation @ from_mean
+
+
+def _size_ratio(posed: Points, target: Points, first: int, second: int, bounds: tuple[float, float]) -> float:
+    """Distance of two landmarks in the source over that in the target."""
+    distance = max(float(np.linalg.norm(target[first] - target[second])), 1e-6)
+    return float(np.clip(np.linalg.norm(posed[first] - posed[second]) / distance, *bounds))
+
+
+def _move_eye(target: Points, posed: Points, eye: EyeIndices) -> Points:
+    """Displacements that bring the target's eye, with its opening and gaze, to the source's place and size."""
+    corners = [eye.outer, eye.inner]
+    moved = [*eye.lids, eye.iris, *eye.rim]
+    ratio = _size_ratio(posed, target, eye.outer, eye.inner, EYE_SIZE_RANGE)
+    shift = (posed[corners] - target[corners]).mean(0)
+    return shift + (ratio - 1) * (target[moved] - target[corners].mean(0))
+
+
+def _move_mouth(target: Points, posed: Points) -> Points:
+    """Displacements that bring the target's mouth, with its expression, to the source's place, a little to its size."""
+    corners = [LIP_TOP, MOUTH_RIGHT, MOUTH_LEFT]
+    shift = (posed[NOSE_BASE] - target[NOSE_BASE] + (posed[corners] - target[corners]).mean(0)) / 2
+    ratio = _size_ratio(posed, target, MOUTH_RIGHT, MOUTH_LEFT, MOUTH_SIZE_RANGE)
+    return shift + MOUTH_SIZE_SHARE * (ratio - 1) * (target[list(LIPS)] - target[list(LIPS_OUTER)].mean(0))
+
+
+def eye_opening(points: Points, eye: EyeIndices) -> float:
+    """Height over width of one eye."""
+    width = max(float(np.linalg.norm(points[eye.inner, :2] - points[eye.outer, :2])), 1e-6)
+    return float(np.linalg.norm(points[eye.upper, :2] - points[eye.lower, :2])) / width
+
+
+def _open_eyes(displacement: Points, target: Points, source: Points) -> None:
+    """Add a little of the source's own eye opening to `displacement`, the same for both eyes, and nothing on a blink."""
+    target_opening = float(np.mean([eye_opening(target, eye) for eye in EYES]))
+    source_opening = float(np.mean([eye_opening(source, eye) for eye in EYES]))
+    closed, opened = BLINK_OPENING
+    awake = float(np.clip((min(target_opening, source_opening) - closed) / (opened - closed), 0, 1))
+    stretch = np.clip((source_opening / max(target_opening, 1e-6)) ** OPENING_POWER, *OPENING_RANGE) - 1
+    for eye in EYES:
+        corners = target[[eye.outer, eye.inner], :2]
+        across = corners[0] - corners[1]
+        width = max(float(np.linalg.norm(across)), 1e-6)
+        upright = np.array([-across[1], across[0]]) / width
+        for ring, weight in enumerate(RING_WEIGHTS):
+            lids = list(eye.halo[16 * ring : 16 * ring + 16])
+            height = (target[lids, :2] - corners.mean(0)) @ upright
+            reach = np.clip(height, -LID_REACH * width, LID_REACH * width)
+            displacement[lids, :2] += awake * weight * stretch * reach[:, None] * upright

@@ -1,0 +1,140 @@
+"""The source side, computed once for each photo: its canvas in several sizes, its landmarks, and how well each vertex is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.mesh.canvas import choose_size, cut_out, estimate_frame_to_canvas, resize_points, to_canvas
+from models.mesh.eyes import EyeColour, measure_eye_colour
+from models.mesh.raster import draw_triangle_ids
+from models.mesh.topology import EYES, FACING, LANDMARK_COUNT, VERTEX_COUNT, MeshTopology
+from utils.inference.records import Image, Points, View
+
+SMALLEST_PX, LARGEST_PX = 512, 1024
+MINIFY_FROM = 1.3  # texture pixels per canvas pixel above which the texture is blurred before sampling
+BLUR_PER_SCALE_PX = 0.35
+SEEN_ENOUGH = 0.3  # visibility of the better half from which on the two are compared
+OUTLINE_ROUNDS = 4  # rings of vertices that may follow their neighbours
+MIRROR_GAIN = 0.15  # by how much the other half must be seen better before it replaces this one
+
+
+@dataclass(frozen=True, eq=False)
+class SourceTexture:
+    """What a swap needs of a source photo.
+
+    Attributes:
+        levels: BGR canvases of the photo, finest first, each half as large as the one before.
+        landmarks: (478, 3) in pixels of `levels[0]`.
+        own_weight: (468,) in [0, 1]; below 1 where the mirrored half of the face is seen better and should be taken instead.
+        eye_colours: iris colour of the right and the left eye; None where it cannot be measured.
+    """
+
+    levels: tuple[Image, ...]
+    landmarks: Points
+    own_weight: NDArray[np.float64]
+    eye_colours: tuple[EyeColour | None, ...]
+
+    def sampled_for(self, size: int) -> tuple[Image, Points]:
+        """The picture to sample for a canvas of `size` pixels, free of aliasing, and the landmarks in its pixels."""
+        level = next((level for level in reversed(self.levels) if level.shape[0] >= MINIFY_FROM * size), self.levels[0])
+        scale = level.shape[0] / size
+        if scale > MINIFY_FROM:
+            level_image = cv2.GaussianBlur(level, (0, 0), BLUR_PER_SCALE_PX * scale)
+        else:
+            level_image = level
+        return level_image, self.landmarks_at(level.shape[0])
+
+    def landmarks_at(self, size: int) -> Points:
+        """The landmarks in pixels of a canvas of `size` pixels."""
+        return resize_points(self.landmarks, size / self.levels[0].shape[0])
+
+
+def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
+    """Compute the source side of a swap.
+
+    Raises:
+        ValueError: if the view's face has no dense landmarks.
+    """
+    landmarks = view.face.landmarks
+    if landmarks is None or landmarks.shape != (LANDMARK_COUNT, 3):
+        raise ValueError(f"the mesh generator needs ({LANDMARK_COUNT}, 3) landmarks; '{view.name}' has none")
+    size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
+    frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
+    canvas = cut_out(view.image, frame_to_canvas, size)
+    points = to_canvas(landmarks, frame_to_canvas)
+    levels = [canvas]
+    while levels[-1].shape[0] // 2 >= SMALLEST_PX // 2 and levels[-1].shape[0] % 2 == 0:
+        half = levels[-1].shape[0] // 2
+        levels.append(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA))
+    visibility = measure_visibility(points, topology, size)
+    eye_colours = tuple(measure_eye_colour(canvas, points, eye) for eye in EYES)
+    return SourceTexture(tuple(levels), points, weigh_own_half(visibility, topology), eye_colours)
+
+
+def weigh_own_half(visibility: NDArray[np.float64], topology: MeshTopology) -> NDArray[np.float64]:
+    """(468,) in [0, 1]: 1 where a vertex is shown as it is, less where the mirrored half of the face is seen better.
+
+    Near the outline neither half is seen well; such vertices follow their neighbours further in.
+    """
+    mirrored = visibility[topology.mirror]
+    better = mirrored > visibility + MIRROR_GAIN
+    weight = np.where(better, np.clip(visibility / np.maximum(mirrored, 1e-3), 0, 1) ** 2, 1.0)
+    known = (np.maximum(visibility, mirrored) > SEEN_ENOUGH).astype(np.float64)
+    start, end = topology.edges.T
+    for _ in range(OUTLINE_ROUNDS):
+        reached = np.bincount(start, known[end], VERTEX_COUNT)
+        around = np.bincount(start, (known * weight)[end], VERTEX_COUNT) / np.maximum(reached, 1)
+        newly = (known == 0) & (reached > 0)
+        weight[newly] = around[newly]
+        known[newly] = 1
+    return weight
+
+
+def vertex_normals(points: Points, topology: MeshTopology) -> Points:
+    """(468, 3) unit normals; those that face the camera have a negative z."""
+    a, b, c = (points[topology.triangles[:, corner]] for corner in range(3))
+    across = np.cross(b - a, c - a)
+    normals = np.zeros((VERTEX_COUNT, 3))
+    for corner in range(3):
+        np.add.at(normals, topology.triangles[:, corner], across)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
+    return -normals if normals[list(FACING), 2].mean() > 0 else normals
+
+
+def measure_visibility(points: Points, topology: MeshTopology, size: int) -> NDArray[np.float64]:
+    """How well each vertex is seen, in [0, 1]: turned to the camera, and not hidden by a nearer part of the face.
+
+    A vertex beside a badly seen one counts less, so that the border of the seen region is not used to its last pixel.
+    """
+    triangles = topology.triangles
+    ids = draw_triangle_ids(points, triangles, size)
+    drawn = np.bincount(ids.ravel(), minlength=len(triangles) + 1)[1:].astype(np.float64)
+    a, b, c = (points[triangles[:, corner], :2] for corner in range(3))
+    area = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]) / 2
+    shown = np.clip(drawn / np.maximum(np.abs(area), 2.0), 0, 1)
+    shown[np.abs(area) < 2] = np.minimum(shown[np.abs(area) < 2], 0.5)
+    shown[area * np.sign(np.median(area)) <= 0] = 0  # turned away in the picture
+    around = np.bincount(triangles.ravel(), np.repeat(shown, 3), VERTEX_COUNT)
+    around /= np.maximum(np.bincount(triangles.ravel(), minlength=VERTEX_COUNT), 1)
+    facing = np.clip((-vertex_normals(points, topology)[:, 2] - 0.05) / 0.45, 0, 1) ** 1.5
+    visibility = facing * np.clip((around - 0.45) / 0.4, 0, 1)
+    worst_near = visibility.copy()
+    np.minimum.at(worst_near, topology.edges[:, 0], visibility[topology.edges[:, 1]])
+    return (visibility + worst_near) / 2
+
+
+def choose_view(views: tuple[View, ...], topology: MeshTopology) -> View:
+    """The photo to take the texture from: the most frontal one, as long as it is not much coarser than the others."""
+
+    def worth(view: View) -> float:
+        if view.face.landmarks is None:
+            return 0.0
+        size = choose_size(view.face.landmarks, 1, SMALLEST_PX)
+        frontal = -vertex_normals(view.face.landmarks[:VERTEX_COUNT], topology)[list(FACING), 2].mean()
+        return float(frontal * np.sqrt(size / SMALLEST_PX))
+
+    return max(views, key=worth)

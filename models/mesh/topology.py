@@ -1,0 +1,256 @@
+"""The face mesh: names for its landmarks, and everything that follows from its triangles alone.
+
+The triangles come as an argument; nothing is read or computed when this module is imported. "Right" is the person's own right, which lies
+on the left of the picture.
+
+Source of the index lists: MediaPipe Face Mesh (Apache-2.0), `face_mesh_connections.py` (FACEMESH_FACE_OVAL, _LIPS, _LEFT_EYE, _RIGHT_EYE,
+_LEFT_EYEBROW, _RIGHT_EYEBROW) and `tensors_to_landmarks` of the attention mesh (eye and lip refinement). They are facts about the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices: TypeAlias = NDArray[np.intp]
+
+VERTEX_COUNT = 468  # of the mesh proper
+LANDMARK_COUNT = 478  # the mesh and five points for each iris: centre, then four on its rim
+
+OVAL = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
+    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
+LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+LIPS = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409),
+    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415),
+    *(76, 77, 90, 180, 85, 16, 315, 404, 320, 307, 306, 184, 74, 73, 72, 11, 302, 303, 304, 408),
+    *(62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292, 183, 42, 41, 38, 12, 268, 271, 272, 407),
+)
+NOSE = (
+    *(1, 2, 4, 5, 6, 19, 94, 97, 98, 99, 64, 48, 49, 102, 115, 131, 129, 195, 197, 168, 326, 327, 328, 294, 278),
+    *(279, 331, 344, 358, 360, 220, 440, 275, 45, 44, 274, 51, 281, 3, 248),
+)
+MIDLINE = (
+    *(10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 164, 0, 11, 12, 13, 14, 15, 16, 17, 18, 200, 199),
+    *(175, 152),
+)
+RIGID = (  # vertices that bone carries: they tell the pose whatever the expression
+    *(1, 2, 4, 5, 6, 8, 9, 10, 21, 33, 47, 50, 54, 93, 98, 116, 123, 126, 127, 133, 151, 168, 195, 197, 234, 251),
+    *(263, 277, 280, 284, 323, 327, 345, 352, 355, 356, 362, 454),
+)
+CHEEKS_AND_NOSE = (  # a polygon of bare skin, to learn the skin's colour from
+    *(50, 101, 36, 203, 206, 216, 212, 202, 204, 194, 201, 200, 421, 418, 424, 422, 432, 436, 426, 423, 266, 330),
+    *(280, 347, 348, 6, 119, 118),
+)
+FACE_CORE = (  # a polygon that no hair, hand or collar is expected in: brows, cheeks, chin
+    *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 372, 345, 352, 411, 427, 434, 430, 431, 262, 428, 199, 208),
+    *(32, 211, 210, 214, 207, 187, 123, 116, 143),
+)
+MID_FOREHEAD = (251, 301, 298, 333, 299, 337, 151, 108, 69, 104, 68, 71, 21)  # below most hairlines
+NOSE_TIP, NOSE_BASE, MOUTH_RIGHT, MOUTH_LEFT, LIP_TOP = 4, 2, 61, 291, 0
+LIP_OPENING = (13, 14)
+FACING = (4, 151, 50, 280)  # nose tip, forehead, cheeks: always turned to the camera when a face is found
+
+
+@dataclass(frozen=True)
+class EyeIndices:
+    """Landmarks of one eye.
+
+    Attributes:
+        ring: the lid line, 16 vertices from the outer corner over the upper lid to the inner corner and back below.
+        halo: 71 vertices: the lid line and the rings around it, in the mirrored order of the other eye's.
+        brow: a closed polygon.
+        brow_extra: neighbours that move with the brow.
+        brow_anchor: the brow's vertices that say where it is.
+        iris: index of the iris' centre; its rim is the next four.
+    """
+
+    ring: tuple[int, ...]
+    halo: tuple[int, ...]
+    brow: tuple[int, ...]
+    brow_extra: tuple[int, ...]
+    brow_anchor: tuple[int, ...]
+    iris: int
+
+    @property
+    def outer(self) -> int:
+        """Outer corner."""
+        return self.ring[0]
+
+    @property
+    def inner(self) -> int:
+        """Inner corner."""
+        return self.ring[8]
+
+    @property
+    def upper(self) -> int:
+        """Middle of the upper lid."""
+        return self.ring[4]
+
+    @property
+    def lower(self) -> int:
+        """Middle of the lower lid."""
+        return self.ring[12]
+
+    @property
+    def lids(self) -> tuple[int, ...]:
+        """The lid line and the two rings around it, 48 vertices: those that move with the eye."""
+        return self.halo[:48]
+
+    @property
+    def rim(self) -> tuple[int, ...]:
+        """Four points on the rim of the iris."""
+        return tuple(range(self.iris + 1, self.iris + 5))
+
+
+RIGHT_EYE = EyeIndices(
+    ring=(33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
+    halo=(
+        *(33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173),
+        *(130, 25, 110, 24, 23, 22, 26, 112, 243, 247, 30, 29, 27, 28, 56, 190),
+        *(226, 31, 228, 229, 230, 231, 232, 233, 244, 113, 225, 224, 223, 222, 221, 189),
+        *(35, 124, 46, 53, 52, 65, 143, 111, 117, 118, 119, 120, 121, 128, 245, 156, 70, 63, 105, 66, 107, 55, 193),
+    ),
+    brow=(46, 53, 52, 65, 55, 107, 66, 105, 63, 70),
+    brow_extra=(156, 193),
+    brow_anchor=(107, 46, 105),
+    iris=468,
+)
+LEFT_EYE = EyeIndices(
+    ring=(263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
+    halo=(
+        *(263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398),
+        *(359, 255, 339, 254, 253, 252, 256, 341, 463, 467, 260, 259, 257, 258, 286, 414),
+        *(446, 261, 448, 449, 450, 451, 452, 453, 464, 342, 445, 444, 443, 442, 441, 413),
+        *(265, 353, 276, 283, 282, 295, 372, 340, 346, 347, 348, 349, 350, 357, 465, 383),
+        *(300, 293, 334, 296, 336, 285, 417),
+    ),
+    brow=(276, 283, 282, 295, 285, 336, 296, 334, 293, 300),
+    brow_extra=(383, 417),
+    brow_anchor=(336, 276, 334),
+    iris=473,
+)
+EYES = (RIGHT_EYE, LEFT_EYE)
+SPREAD_ROUNDS = 12  # of neighbour averaging, by which free vertices follow the moved ones
+
+
+@dataclass(frozen=True, eq=False)
+class MeshTopology:
+    """What follows from the triangles, computed once.
+
+    Attributes:
+        triangles: (852, 3) vertices of each triangle; they leave the eyes and the mouth open.
+        mirror: (468,) the vertex on the other half of the face.
+        edges: (E, 2) directed edges, both ways.
+        spread: (468, 468) float64: maps displacements to displacements in which free vertices follow the moved ones smoothly.
+        eye_holes, mouth_hole: (T, 3) triangles that close the openings.
+    """
+
+    triangles: Indices
+    mirror: Indices
+    edges: Indices
+    spread: NDArray[np.float64]
+    eye_holes: tuple[Indices, Indices]
+    mouth_hole: Indices
+
+
+def build_topology(triangles: NDArray[np.integer]) -> MeshTopology:
+    """Derive the topology from `triangles`.
+
+    Args:
+        triangles: (T, 3) vertex indices below 468.
+
+    Raises:
+        ValueError: if the array has another shape or other indices.
+    """
+    if triangles.ndim != 2 or triangles.shape[1] != 3 or triangles.min() < 0 or triangles.max() >= VERTEX_COUNT:
+        raise ValueError(f"expected (T, 3) triangles of vertices 0..{VERTEX_COUNT - 1}, got shape {triangles.shape}")
+    triangles = np.ascontiguousarray(triangles, np.intp)
+    edges = directed_edges(triangles)
+    moved = {*OVAL, *LIPS, *NOSE, *(i for eye in EYES for i in (*eye.lids, *eye.brow))}
+    return MeshTopology(
+        triangles=triangles,
+        mirror=mirror_map(triangles),
+        edges=edges,
+        spread=spread_matrix(edges, moved),
+        eye_holes=(fill_ring(RIGHT_EYE.ring), fill_ring(LEFT_EYE.ring)),
+        mouth_hole=fill_ring(LIPS_INNER),
+    )
+
+
+def directed_edges(triangles: Indices) -> Indices:
+    """All edges of the triangles, each in both directions and once: (E, 2)."""
+    sides = np.concatenate([triangles[:, [i, j]] for i in range(3) for j in range(3) if i != j])
+    return np.unique(sides, axis=0)
+
+
+def spread_matrix(edges: Indices, moved: set[int]) -> NDArray[np.float64]:
+    """Repeated averaging over neighbours that leaves the `moved` vertices alone, as one matrix."""
+    average = np.zeros((VERTEX_COUNT, VERTEX_COUNT))
+    average[edges[:, 0], edges[:, 1]] = 1
+    average /= np.maximum(average.sum(1, keepdims=True), 1)
+    kept = sorted(moved)
+    average[kept] = np.eye(VERTEX_COUNT)[kept]
+    return np.linalg.matrix_power(average, SPREAD_ROUNDS)
+
+
+def fill_ring(ring: Sequence[int]) -> Indices:
+    """Triangles that close an opening: a strip between the upper and the lower half of its rim.
+
+    >>> fill_ring([0, 1, 2, 3]).tolist()
+    [[0, 1, 3], [1, 2, 3]]
+    """
+    half = len(ring) // 2
+    upper = list(ring[: half + 1])
+    lower = [ring[0], *ring[: half - 1 : -1]]
+    strip: list[tuple[int, int, int]] = []
+    for (up, up_next), (low, low_next) in zip(pairwise(upper), pairwise(lower), strict=True):
+        if up == low:
+            strip.append((up, up_next, low_next))
+        elif up_next == low_next:
+            strip.append((up, up_next, low))
+        else:
+            strip += [(up, low, low_next), (up, up_next, low_next)]
+    return np.array(strip, np.intp)
+
+
+def mirror_map(triangles: Indices) -> Indices:
+    """The vertex on the other half of the face, found by walking the triangles outwards from known pairs. (468,), an involution."""
+    pair = _known_pairs()
+    opposite: dict[frozenset[int], list[int]] = {}
+    for a, b, c in triangles.tolist():
+        for side, apex in (((a, b), c), ((b, c), a), ((c, a), b)):
+            opposite.setdefault(frozenset(side), []).append(apex)
+    grown = True
+    while grown:
+        grown = False
+        for side, apexes in opposite.items():
+            if not all(vertex in pair for vertex in side):
+                continue
+            mirrored = opposite.get(frozenset(pair[vertex] for vertex in side))
+            here = [vertex for vertex in apexes if vertex not in pair]
+            if mirrored is None or len(here) != 1:
+                continue
+            there = [vertex for vertex in mirrored if vertex not in pair]
+            if len(there) == 1 or not there:
+                other = there[0] if there else here[0]
+                pair[here[0]], pair[other] = other, here[0]
+                grown = True
+    return np.array([pair.get(vertex, vertex) for vertex in range(VERTEX_COUNT)], np.intp)
+
+
+def _known_pairs() -> dict[int, int]:
+    pair = {20: 250, 250: 20}
+    for right, left in zip(RIGHT_EYE.halo, LEFT_EYE.halo, strict=True):
+        pair[right], pair[left] = left, right
+    pair |= {vertex: vertex for vertex in MIDLINE}
+    pair |= {vertex: OVAL[-place % len(OVAL)] for place, vertex in enumerate(OVAL)}
+    return pair

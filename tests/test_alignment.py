@@ -1,0 +1,68 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils.inference.alignment import estimate_similarity, invert, scale_of, transform_points, warp_antialiased
+
+angles = st.floats(-np.pi, np.pi)
+scales = st.floats(0.01, 100)
+shifts = st.floats(-1e4, 1e4)
+
+
+def similarity(scale, angle, x, y):
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    return np.array([[cos, -sin, x], [sin, cos, y]])
+
+
+@given(scales, angles, shifts, shifts, st.integers(0, 2**31))
+def test_a_similarity_is_found_again(scale, angle, x, y, seed):
+    points = np.random.default_rng(seed).normal(size=(5, 2)) * 50
+    wanted = similarity(scale, angle, x, y)
+    found = estimate_similarity(points, transform_points(wanted, points))
+    np.testing.assert_allclose(found, wanted, atol=1e-6 * max(scale, abs(x), abs(y), 1))
+
+
+@given(scales, angles, shifts, shifts)
+def test_invert_goes_back(scale, angle, x, y):
+    there = similarity(scale, angle, x, y)
+    points = np.array([[0.0, 0.0], [3.0, 4.0], [-2.0, 9.0]])
+    back = transform_points(invert(there), transform_points(there, points))
+    np.testing.assert_allclose(back, points, atol=1e-6 * max(1, abs(x), abs(y)) / min(scale, 1))
+    assert scale_of(there) * scale_of(invert(there)) == pytest.approx(1)
+
+
+def test_a_mirrored_set_gets_a_rotation_not_a_reflection():
+    square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.2]])
+    found = estimate_similarity(square, square * [-1, 1])
+    assert np.linalg.det(found[:, :2]) > 0
+
+
+@pytest.mark.parametrize("points", [np.ones((5, 2)), np.full((5, 2), np.nan)])
+def test_points_without_a_shape_are_refused(points):
+    with pytest.raises(ValueError, match="finite points"):
+        estimate_similarity(points, np.arange(10.0).reshape(5, 2))
+
+
+def test_a_singular_transform_is_refused():
+    with pytest.raises(ValueError, match="singular"):
+        invert(np.zeros((2, 3)))
+
+
+def test_points_and_pixels_agree_when_shrinking():
+    """A dot lands where its coordinates say, also through the area-averaged path."""
+    frame = np.zeros((900, 1200, 3), np.uint8)
+    cv2.circle(frame, (700, 400), 40, (255, 255, 255), -1)
+    frame_to_crop = similarity(0.11, 0.3, 20, -40)
+    crop = warp_antialiased(frame, frame_to_crop, (128, 96))[:, :, 0].astype(float)
+    rows, columns = np.mgrid[0:96, 0:128]
+    centre = np.array([(crop * columns).sum(), (crop * rows).sum()]) / crop.sum()
+    np.testing.assert_allclose(centre, transform_points(frame_to_crop, np.array([[700.0, 400.0]]))[0], atol=0.1)
+
+
+def test_a_crop_outside_of_the_frame_is_border():
+    frame = np.full((20, 20, 3), 200, np.uint8)
+    far = similarity(1.0, 0.0, 500, 500)
+    assert warp_antialiased(frame, far, (8, 8)).max() == 0
+    assert warp_antialiased(frame, far, (8, 8), cv2.BORDER_REPLICATE).min() == 200

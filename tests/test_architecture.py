@@ -1,0 +1,85 @@
+"""The structure that the README promises: imports go one way, and heavy libraries wait until they are needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# From the top to the bottom; a module may import from its own layer and from lower ones.
+LAYERS = [
+    ["inference", "utils.evaluate", "utils.build_pack"],
+    ["models.packs"],
+    ["utils.inference.face_swapper"],
+    ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
+    ["utils.inference.core", "utils.inference.video_processing", "utils.pictures"],
+    ["utils"],
+]
+# The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
+PURE = ["alignment", "boxes", "matching", "blending", "records", "image_processing", "core"]
+PURE_PACKAGES = {"numpy", "cv2", "scipy"}
+
+
+def project_files():
+    folders = ["models", "utils", "insightface_func", "arcface_model", "coordinate_reg"]
+    return [ROOT / "inference.py", *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))]
+
+
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def layer_of(module):
+    matches = [
+        (len(prefix), layer)
+        for layer, prefixes in enumerate(LAYERS)
+        for prefix in prefixes
+        if f"{module}.".startswith(f"{prefix}.")
+    ]
+    return max(matches)[1] if matches else None
+
+
+@pytest.mark.parametrize("path", project_files(), ids=module_name)
+def test_imports_go_down(path):
+    own = layer_of(module_name(path))
+    if module_name(path) == "utils.inference.face_swapper":
+        own = layer_of("models.packs")  # it is handed the pack; it only shares the layer
+    for imported in imports_of(path):
+        other = layer_of(imported)
+        assert other is None or own is None or other >= own, (
+            f"{module_name(path)} imports {imported}, which lies above it"
+        )
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_core_is_pure(name):
+    path = ROOT / "utils" / "inference" / f"{name}.py"
+    outside = {imported.split(".")[0] for imported in imports_of(path)} - set(sys.stdlib_module_names) - {"utils"}
+    assert outside <= PURE_PACKAGES
+
+
+@pytest.mark.parametrize("path", project_files(), ids=module_name)
+def test_modules_stay_readable(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_help_answers_at_once():
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, str(ROOT / "inference.py"), "--help"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.5

@@ -1,0 +1,115 @@
+"""Putting a generated face back: into its frame, and across a border that must not be seen.
+
+Pure functions on NumPy arrays. Convention: `frame_to_crop` maps frame pixels (x, y) to crop pixels, pixel centres at whole numbers; a face
+is continued beyond its crop by its edge pixels, a mask by zero.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.inference.records import Affine, Image, Mask
+
+SHRINK_FROM = 1.4  # crop pixels per frame pixel above which plain interpolation would skip pixels
+SHRUNK_SCALE = 1.15  # crop pixels per frame pixel after shrinking
+
+
+def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine) -> Image:
+    """Blend a generated face into its frame.
+
+    Args:
+        frame: (H, W, 3) BGR uint8; not modified.
+        face: (S, S, 3) BGR uint8, aligned.
+        mask: (S, S) float32 in [0, 1]; 1 keeps `face`.
+        frame_to_crop: (2, 3) float64, frame pixels (x, y) to crop pixels.
+
+    Returns:
+        (H, W, 3) BGR uint8, equal to `frame` outside the warped mask.
+
+    Raises:
+        ValueError: if `face` and `mask` differ in size, or the transform is singular.
+
+    Source: GHOST, get_final_image; it works on the whole frame and truncates, here the mask's region is blended and rounded.
+    """
+    if face.shape[:2] != mask.shape[:2]:
+        raise ValueError(f"face {face.shape[:2]} and mask {mask.shape[:2]} differ in size")
+    scale = float(np.sqrt(abs(np.linalg.det(frame_to_crop[:, :2]))))
+    if not scale > 0:
+        raise ValueError("frame_to_crop is singular")
+    result = frame.copy()
+    crop_to_frame = cv2.invertAffineTransform(frame_to_crop)
+    if scale > SHRINK_FROM:
+        face, mask, crop_to_frame = _shrink(face, mask, crop_to_frame, SHRUNK_SCALE / scale)
+    region = _warped_region(mask, crop_to_frame, frame.shape[0], frame.shape[1])
+    if region is None:
+        return result
+    left, top, right, bottom = region
+    crop_to_region = crop_to_frame.copy()
+    crop_to_region[:, 2] -= (left, top)
+    size = (right - left, bottom - top)
+    warped = cv2.warpAffine(face, crop_to_region, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    weight = cv2.warpAffine(mask, crop_to_region, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    below = result[top:bottom, left:right]
+    blended = cv2.subtract(warped, below, dtype=cv2.CV_32F)
+    blended *= weight[..., None]
+    blended += below
+    np.rint(blended, out=blended)
+    below[:] = np.clip(blended, 0, 255, out=blended)
+    return result
+
+
+def _shrink(face: Image, mask: Mask, crop_to_frame: Affine, factor: float) -> tuple[Image, Mask, Affine]:
+    """Average a crop that is finer than its frame down to about the frame's resolution."""
+    height, width = face.shape[:2]
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    stretch_x, stretch_y = width / size[0], height / size[1]
+    small_to_crop = np.array([[stretch_x, 0, (stretch_x - 1) / 2], [0, stretch_y, (stretch_y - 1) / 2], [0, 0, 1]])
+    small_face = cv2.resize(face, size, interpolation=cv2.INTER_AREA)
+    small_mask = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    return small_face, small_mask, crop_to_frame @ small_to_crop
+
+
+def _warped_region(mask: Mask, crop_to_frame: Affine, height: int, width: int) -> tuple[int, int, int, int] | None:
+    """Left, top, right, bottom of the frame's pixels that the mask can reach; None if there are none."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    x, y = (columns[0] - 1, columns[-1] + 1), (rows[0] - 1, rows[-1] + 1)
+    corners = np.array([(i, j, 1) for i in x for j in y], np.float64) @ crop_to_frame.T
+    left, top = np.maximum(np.floor(corners.min(0)), 0).astype(int).tolist()
+    right, bottom = np.minimum(np.ceil(corners.max(0)) + 1, (width, height)).astype(int).tolist()
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def blend_bands(
+    face: NDArray[np.float32], background: NDArray[np.float32], mask: Mask, levels: int
+) -> NDArray[np.float32]:
+    """Lay `face` over `background`, coarse structure across a wide border and fine structure across a narrow one.
+
+    Args:
+        face, background: (H, W, 3) float32.
+        mask: (H, W) float32 in [0, 1], the finest border; each level doubles its width.
+        levels: number of times that the pictures are halved.
+
+    Returns:
+        (H, W, 3) float32, equal to `background` where every level's mask is zero.
+
+    Source: Burt and Adelson, A multiresolution spline with application to image mosaics, 1983.
+    """
+    # The Laplacian pyramid is linear: that of the difference, weighted and added to the background, is all that is needed.
+    difference, weight = face - background, mask
+    stack = []
+    for _ in range(levels):
+        coarse = cv2.pyrDown(difference)
+        difference -= cv2.pyrUp(coarse, dstsize=difference.shape[1::-1])
+        difference *= weight[..., None]
+        stack.append(difference)
+        difference, weight = coarse, cv2.pyrDown(weight)
+    blended = difference * weight[..., None]
+    for fine in reversed(stack):
+        fine += cv2.pyrUp(blended, dstsize=fine.shape[1::-1])
+        blended = fine
+    blended += background
+    return blended

@@ -1,0 +1,120 @@
+"""The two passes over the frames of a target. An image is a target of one frame.
+
+analyse_frames: detect -> landmarks -> embed -> match      one record a frame; looks at frames in order
+model_inference: crop -> generate in batches -> blend      a pure function of a frame and its record
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from utils.inference.frame_records import FrameRecord, RecordedFace
+from utils.inference.image_processing import crop_face, find_faces, get_final_image
+from utils.inference.matching import PersonMatcher
+from utils.inference.records import AlignedFace, Face, Identity, Image, ModelPack
+
+THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
+
+
+@dataclass
+class AnalysisSummary:
+    """What the analysis saw, for messages: frames, frames with a face, faces to be swapped, best detection score of frames without one."""
+
+    frames: int = 0
+    frames_with_face: int = 0
+    swaps: int = 0
+    best_score: float = 0.0
+
+
+@dataclass
+class _PendingFrame:
+    """A frame that waits until a batch of faces is full."""
+
+    image: Image
+    aligned: list[AlignedFace] = field(default_factory=list)
+    identities: list[Identity] = field(default_factory=list)
+
+
+def analyse_frames(
+    frames: Iterable[tuple[int, Image]], pack: ModelPack, matcher: PersonMatcher, summary: AnalysisSummary
+) -> Iterator[FrameRecord]:
+    """Find out what is in each frame and who gets swapped.
+
+    Args:
+        frames: (presentation time stamp, BGR uint8 image) in order.
+        pack: the loaded models.
+        matcher: who is looked for; person i gets source i.
+        summary: counted up on the way.
+    """
+    faces: list[Face] = []
+    for index, (pts, image) in enumerate(frames):
+        faces, best_score = _find_again(image, pack, faces, thorough=index % THOROUGH_EVERY_FRAMES == 0)
+        embeddings = [pack.embedder.embed(image, face) for face in faces]
+        person_of_face = matcher.match(faces, embeddings)
+        summary.frames += 1
+        summary.frames_with_face += bool(faces)
+        summary.swaps += len(person_of_face)
+        if not faces:
+            summary.best_score = max(summary.best_score, best_score)
+        yield FrameRecord(
+            index, pts, tuple(RecordedFace(face, person_of_face.get(number)) for number, face in enumerate(faces))
+        )
+
+
+def _find_again(image: Image, pack: ModelPack, known: list[Face], thorough: bool) -> tuple[list[Face], float]:
+    """Find the faces of a frame whose predecessor had the faces `known`, thoroughly only when asked or when one is missing."""
+    faces, best_score = find_faces(image, pack, known, thorough)
+    if thorough or len(faces) >= max(len(known), 1):
+        return faces, best_score
+    return find_faces(image, pack, faces, thorough=True)
+
+
+def model_inference(
+    frames: Iterable[Image],
+    records: Iterable[FrameRecord],
+    pack: ModelPack,
+    sources: Sequence[Identity],
+    batch_size: int,
+) -> Iterator[Image]:
+    """Render frames from their records, in order.
+
+    Faces are batched across frames. Frames wait only until `batch_size` faces (or the generator's own most useful number) are together,
+    so memory does not grow with the length of the target. A frame without a swap passes through untouched.
+
+    Args:
+        frames: BGR uint8 images.
+        records: the record of each.
+        pack: the loaded models.
+        sources: the identities that the records' source numbers mean.
+        batch_size: the most faces that the generator gets at once.
+    """
+    most_faces = max(1, min(batch_size, pack.generator.max_batch))
+    pending: list[_PendingFrame] = []
+    for image, record in zip(frames, records, strict=True):
+        frame = _PendingFrame(image)
+        for recorded in record.faces:
+            if recorded.source is not None:
+                frame.aligned.append(crop_face(image, recorded.face, pack, record.index))
+                frame.identities.append(sources[recorded.source])
+        pending.append(frame)
+        waiting_faces = sum(len(waiting.aligned) for waiting in pending)
+        if waiting_faces == 0 or waiting_faces >= most_faces or len(pending) > most_faces:
+            yield from _render(pending, pack, most_faces)
+            pending = []
+    yield from _render(pending, pack, most_faces)
+
+
+def _render(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) -> Iterator[Image]:
+    """Generate the faces of waiting frames in batches and finish the frames."""
+    aligned = [face for frame in pending for face in frame.aligned]
+    identities = [identity for frame in pending for identity in frame.identities]
+    generated = []
+    for first in range(0, len(aligned), most_faces):
+        last = first + most_faces
+        generated += pack.generator.generate(aligned[first:last], identities[first:last])
+    place = 0
+    for frame in pending:
+        count = len(frame.aligned)
+        yield get_final_image(frame.image, frame.aligned, generated[place : place + count])
+        place += count

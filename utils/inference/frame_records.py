@@ -1,0 +1,79 @@
+"""What the analysis pass knows of each frame, streamed to a file of JSON lines and back.
+
+Rendering is a pure function of a frame and its record, so everything that depends on other frames must be in here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from utils.inference.records import Face, Points
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedFace:
+    """A face of a frame, and the index of the source that it gets; None leaves it alone."""
+
+    face: Face
+    source: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRecord:
+    """One frame: its number, its presentation time stamp in the video's time base, and its faces."""
+
+    index: int
+    pts: int
+    faces: tuple[RecordedFace, ...]
+
+    @property
+    def swaps(self) -> list[RecordedFace]:
+        """The faces that get a source."""
+        return [face for face in self.faces if face.source is not None]
+
+
+def write_record(file: TextIO, record: FrameRecord) -> None:
+    """Append one line."""
+    faces = [_face_to_json(recorded) for recorded in record.faces]
+    file.write(json.dumps({"index": record.index, "pts": record.pts, "faces": faces}) + "\n")
+
+
+def read_records(path: Path) -> Iterator[FrameRecord]:
+    """Stream the records of a file."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            fields = json.loads(line)
+            yield FrameRecord(fields["index"], fields["pts"], tuple(_face_from_json(face) for face in fields["faces"]))
+
+
+def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
+    face = recorded.face
+    return {
+        "source": recorded.source,
+        "score": face.score,
+        "box": face.box.tolist(),
+        "keypoints": face.keypoints.tolist(),
+        "landmarks": None if face.landmarks is None else _pack(face.landmarks),
+    }
+
+
+def _face_from_json(fields: dict[str, Any]) -> RecordedFace:
+    landmarks = None if fields["landmarks"] is None else _unpack(fields["landmarks"])
+    box, keypoints = np.array(fields["box"]), np.array(fields["keypoints"])
+    return RecordedFace(Face(box, fields["score"], keypoints, landmarks), fields["source"])
+
+
+def _pack(landmarks: Points) -> str:
+    """Dense landmarks as base64 of little-endian float64: exact, so that a picture and a video are rendered from the same numbers."""
+    return base64.b64encode(landmarks.astype("<f8").tobytes()).decode("ascii")
+
+
+def _unpack(text: str) -> Points:
+    return np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64).reshape(-1, 3)

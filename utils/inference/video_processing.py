@@ -1,0 +1,200 @@
+"""Videos in and out: what a file is, its frames, encoded segments, and the finished file with the original's sound.
+
+This is the door to the video modules. Frames are decoded here, one at a time and in this process, because a pipe of raw pictures would
+lose their time stamps; `video_encoding` encodes through a pipe, `video_muxing` joins and times. Nothing here touches the pixels.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from utils.errors import UnreadableInput
+from utils.inference.records import Image
+from utils.inference.video_encoding import SegmentEncoder, segment_codec, write_segment
+from utils.inference.video_muxing import add_audio_from_another_video, get_final_video
+from utils.inference.video_probing import (
+    MATRICES,
+    MATRIX_BT2020_CL,
+    MATRIX_BT2020_NCL,
+    MATRIX_RGB,
+    UNSPECIFIED,
+    ColourTags,
+    VideoInfo,
+    check_video_extension,
+    open_video,
+    read_video,
+    video_stream,
+)
+
+__all__ = [
+    "ColourTags",
+    "SegmentEncoder",
+    "VideoInfo",
+    "add_audio_from_another_video",
+    "check_video_extension",
+    "get_final_video",
+    "get_target",
+    "read_video",
+    "segment_codec",
+    "write_segment",
+]
+
+logger = logging.getLogger(__name__)
+
+# Without the last two flags swscale comes out a level dark. Of the filters, bilinear here and `area` in the encoder lose the least chroma
+# on the way there and back (measured: 0.5 dB less loss than bicubic both ways, in two thirds of the time).
+CONVERSION = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+SEEK_STEPS_S = (0, 1, 4, 16, 64)  # how much further before the wanted frame each try looks for a key frame
+TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+def get_target(
+    video: VideoInfo, first_pts: int | None = None, max_frames: int | None = None
+) -> Iterator[tuple[int, Image]]:
+    """Decode the frames of a video in the order they are shown.
+
+    Frames that cannot be decoded are passed over; a run from the start says in one warning how many packets were damaged.
+
+    Args:
+        video: from `read_video`.
+        first_pts: time stamp of the first frame to yield, as an earlier run yielded it; None starts with the first frame.
+        max_frames: how many frames to yield at most.
+
+    Yields:
+        Time stamp in units of `video.time_base`, strictly rising, and the upright picture: (H, W, 3) BGR uint8, contiguous.
+
+    Raises:
+        UnreadableInput: if no frame can be decoded, or the file no longer has a frame at `first_pts`.
+    """
+    count = 0
+    for pts, frame in _frames_from(video, first_pts):
+        if max_frames is not None and count >= max_frames:
+            return
+        yield pts, _to_upright_bgr(frame, video)
+        count += 1
+    if count == 0 and max_frames != 0:
+        raise UnreadableInput(f"no frame of {str(video.path)!r} can be decoded; the file is damaged or cut short")
+
+
+def _frames_from(video: VideoInfo, first_pts: int | None) -> Iterator[tuple[int, Any]]:
+    """Time stamps and decoded frames from `first_pts` on: by seeking where that is exact, else by decoding from the start."""
+    if first_pts is None:
+        yield from _decode(video, None, None)
+        return
+    for step_s in SEEK_STEPS_S if video.has_pts else ():
+        seek_pts = first_pts - round(step_s / video.time_base)
+        frames = _decode(video, first_pts, seek_pts)
+        first = next(frames, None)
+        if first is not None and first[0] == first_pts:
+            yield first
+            yield from frames
+            return
+        frames.close()
+    found = False
+    for pts, frame in _decode(video, None, None):
+        found = found or pts == first_pts
+        if found:
+            yield pts, frame
+    if not found:
+        raise UnreadableInput(f"{str(video.path)!r} has no frame at time stamp {first_pts}; it changed since it was analysed")
+
+
+def _decode(video: VideoInfo, first_pts: int | None, seek_pts: int | None) -> Iterator[tuple[int, Any]]:
+    """Decode from the start, or from the key frame before `seek_pts`, dropping what is shown before `first_pts`.
+
+    A seek that ends behind `first_pts` yields nothing: frames shown before the first key frame need frames before it (open GOP), so only
+    what follows it in time is whole.
+    """
+    with open_video(video.path) as container:
+        stream = video_stream(container, video.path)
+        stream.thread_type = "AUTO"
+        packets = _packets(container, stream, seek_pts)
+        if first_pts is not None:
+            key = next(packets, None)
+            if key is None or key.pts is None or key.pts > first_pts:
+                return
+            packets = _chain(key, packets)
+        stamps = _StampClock(video)
+        damaged = 0
+        for packet in packets:
+            stamps.note(packet)
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                damaged += 1
+                continue
+            for frame in frames:
+                pts = stamps.of(frame)
+                if first_pts is None or pts >= first_pts:
+                    yield pts, frame
+    if damaged and first_pts is None:
+        logger.warning("%r: %d damaged packets were passed over; the result lacks their frames", str(video.path), damaged)
+
+
+def _packets(container: Any, stream: Any, seek_pts: int | None) -> Iterator[Any]:
+    """Packets of one stream; after a seek, the first of them is a key frame. A file that was cut off ends early."""
+    try:
+        if seek_pts is not None:
+            container.seek(seek_pts, stream=stream, backward=True)
+        waiting_for_key = seek_pts is not None
+        for packet in container.demux(stream):
+            if waiting_for_key and not packet.is_keyframe:
+                continue
+            waiting_for_key = False
+            yield packet
+    except av.FFmpegError as error:
+        if seek_pts is None:
+            logger.warning("%r: reading stopped early (%s)", container.name, error.strerror)
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+class _StampClock:
+    """Gives every frame a time stamp that rises, also where the container has none or they are broken."""
+
+    def __init__(self, video: VideoInfo) -> None:
+        self._video = video
+        self._last: int | None = None
+        self._packet_times: list[int] = []
+
+    def note(self, packet: Any) -> None:
+        """Remember the time of a packet of a container without presentation times."""
+        if not self._video.has_pts and packet.size and packet.dts is not None:
+            heapq.heappush(self._packet_times, packet.dts)
+
+    def of(self, frame: Any) -> int:
+        """Time stamp of the next frame shown."""
+        pts: int | None = frame.pts
+        if not self._video.has_pts:
+            pts = heapq.heappop(self._packet_times) if self._packet_times else None
+        if pts is None:
+            pts = 0 if self._last is None else self._last + self._video.frame_duration
+        elif self._last is not None and pts <= self._last:
+            pts = self._last + 1
+        self._last = pts
+        return pts
+
+
+def _to_upright_bgr(frame: Any, video: VideoInfo) -> Image:
+    """One decoded frame as (H, W, 3) BGR uint8 of the video's upright size, by the frame's own matrix and range."""
+    if int(frame.colorspace) not in MATRICES | {MATRIX_RGB}:  # swscale would refuse; the encoder makes the same choice
+        frame.colorspace = MATRIX_BT2020_NCL if int(frame.colorspace) == MATRIX_BT2020_CL else UNSPECIFIED
+    turned = video.rotation_deg in (90, 270)
+    width, height = (video.height, video.width) if turned else (video.width, video.height)
+    image: Image = frame.reformat(width, height, "bgr24", interpolation=CONVERSION).to_ndarray()
+    if video.mirrored:
+        image = np.ascontiguousarray(image[:, ::-1])
+    if video.rotation_deg:
+        image = cv2.rotate(image, TURNS[video.rotation_deg]).astype(np.uint8, copy=False)
+    return np.ascontiguousarray(image)
