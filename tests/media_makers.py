@@ -81,7 +81,9 @@ def make_clip(
     width, height = size
     with av.open(str(path), "w") as output:
         output.metadata.update(metadata or {})
-        stream: Any = output.add_stream(codec, rate=rate, width=width, height=height, pix_fmt=pix_fmt, options=options or {})
+        stream: Any = output.add_stream(
+            codec, rate=rate, width=width, height=height, pix_fmt=pix_fmt, options=options or {}
+        )
         stream.codec_context.time_base = time_base
         stream.codec_context.colorspace, stream.codec_context.color_range = colour
         if rotation_deg:
@@ -170,6 +172,7 @@ def flash_times(path: Path) -> list[float]:
 def beep_times(path: Path, track: int = 0) -> list[float]:
     """Instants in seconds at which a beep sets in."""
     times: list[float] = []
+    loud_until_s = -1.0
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format="flt", layout="mono")
         for frame in container.decode(audio=track):
@@ -177,7 +180,7 @@ def beep_times(path: Path, track: int = 0) -> list[float]:
                 loud = np.flatnonzero(np.abs(ready.to_ndarray()[0]) > 0.25)
                 for sample in loud:
                     at = float(ready.pts * ready.time_base) + sample / ready.sample_rate
-                    if not times or at - last_s > BEEP_S:
+                    if at - loud_until_s > BEEP_S:
                         times.append(at)
-                    last_s = at
+                    loud_until_s = at
     return times

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.mesh.topology import LEFT_EYE, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE, VERTEX_COUNT
+from utils.inference.alignment import scale_of, warp_antialiased
 from utils.inference.records import Affine, Image, Points
 
 FloatImage: TypeAlias = NDArray[np.float32]
@@ -22,7 +23,6 @@ EYES_TO_MOUTH = 0.30  # of the canvas' side
 EYES_WEIGHT = 0.62  # the canvas' centre lies on the line from the eyes to the mouth, nearer the eyes
 CELLS = 64  # a canvas is divided into as many cells each way; its side is a multiple of this
 AREA_MARGIN = 3  # cells around the mesh that a swap may touch
-SHRINK_BELOW = 0.6  # scale under which plain interpolation would skip pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,17 +92,6 @@ def _face_measure(landmarks: Points) -> float:
     return max(float(across), float(down), 1e-6)
 
 
-def scale_of(frame_to_canvas: Affine) -> float:
-    """Canvas pixels per frame pixel."""
-    return float(np.sqrt(abs(np.linalg.det(frame_to_canvas[:, :2]))))
-
-
-def to_canvas(landmarks: Points, frame_to_canvas: Affine) -> Points:
-    """(L, 3) landmarks in canvas pixels; z is scaled like x and y."""
-    flat = landmarks[:, :2] @ frame_to_canvas[:, :2].T + frame_to_canvas[:, 2]
-    return np.column_stack([flat, landmarks[:, 2] * scale_of(frame_to_canvas)])
-
-
 def resize_points(points: Points, factor: float) -> Points:
     """Landmarks of a picture in the pixels of the same picture resized by `factor`, pixel centres kept.
 
@@ -115,26 +104,8 @@ def resize_points(points: Points, factor: float) -> Points:
 
 
 def cut_out(frame: Image, frame_to_canvas: Affine, size: int) -> Image:
-    """Warp `frame` to a (size, size, 3) canvas, averaging where it shrinks; the frame's edge goes on beyond its border."""
-    scale = scale_of(frame_to_canvas)
-    if scale < SHRINK_BELOW:
-        frame, frame_to_canvas = _shrink_region(frame, frame_to_canvas, size, min(scale * 1.2, 1.0))
-    interpolation = cv2.INTER_LINEAR if scale < 1 else cv2.INTER_CUBIC
-    return cv2.warpAffine(frame, frame_to_canvas, (size, size), flags=interpolation, borderMode=cv2.BORDER_REPLICATE)
-
-
-def _shrink_region(frame: Image, frame_to_canvas: Affine, size: int, factor: float) -> tuple[Image, Affine]:
-    """Area-shrink the part of `frame` that a canvas sees, and give the transform from there to the canvas."""
-    inverse = cv2.invertAffineTransform(frame_to_canvas)
-    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64) @ inverse.T
-    margin = 2 / factor
-    height, width = frame.shape[:2]
-    left, top = (int(v) for v in np.clip(np.floor(corners.min(0) - margin), 0, (width - 1, height - 1)))
-    right, bottom = (int(v) for v in np.clip(np.ceil(corners.max(0) + margin), (left + 1, top + 1), (width, height)))
-    region = frame[top:bottom, left:right]
-    small = cv2.resize(region, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    stretch_x, stretch_y = region.shape[1] / small.shape[1], region.shape[0] / small.shape[0]
-    small_to_frame = np.array(
-        [[stretch_x, 0, left + (stretch_x - 1) / 2], [0, stretch_y, top + (stretch_y - 1) / 2], [0, 0, 1]]
-    )
-    return small, frame_to_canvas @ small_to_frame
+    """Warp `frame` to a (size, size, 3) canvas; the frame's edge goes on beyond its border."""
+    if scale_of(frame_to_canvas) < 1:
+        return warp_antialiased(frame, frame_to_canvas, (size, size), cv2.BORDER_REPLICATE)
+    # Where nothing is lost by shrinking, linear interpolation would be what softens the face most.
+    return cv2.warpAffine(frame, frame_to_canvas, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

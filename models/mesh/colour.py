@@ -1,4 +1,4 @@
-"""Colour arithmetic: CIELAB with OpenCV's float ranges (L in 0..100), averages over masked neighbourhoods, and a model of skin."""
+"""Colour arithmetic: CIELAB in OpenCV's float ranges (L in 0..100), means over masked neighbourhoods, and a model of skin."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ GREY_CHROMA = 1.5  # mean |a|, |b| below which a picture is black and white
 
 def to_lab(bgr: Image | FloatImage) -> FloatImage:
     """BGR in 0..255 to CIELAB."""
-    if bgr.dtype == np.uint8:
-        return cv2.cvtColor(np.multiply(bgr, np.float32(1 / 255)), cv2.COLOR_BGR2LAB)
-    return cv2.cvtColor(np.clip(bgr, 0, 255) * np.float32(1 / 255), cv2.COLOR_BGR2LAB)
+    return cv2.cvtColor(np.multiply(bgr, 1 / 255, dtype=np.float32), cv2.COLOR_BGR2LAB)
 
 
 def from_lab(lab: FloatImage) -> FloatImage:
@@ -54,7 +52,7 @@ def masked_blur(image: FloatImage, mask: FloatImage, sigma_px: float) -> FloatIm
 
 
 def skin_likeness(lab: FloatImage, region: FloatImage) -> FloatImage:
-    """(H, W) in [0, 1]: how much each pixel looks like the skin inside `region`; all 1 where there is too little to learn from."""
+    """How much each pixel looks like the skin inside `region`; (H, W) in [0, 1], all 1 if there is too little to learn from."""
     samples = lab[region > 0.5]
     if len(samples) < SKIN_FEWEST_PIXELS:
         return np.ones(lab.shape[:2], np.float32)

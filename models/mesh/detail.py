@@ -1,7 +1,7 @@
 """Sharpness and grain: the result must be neither crisper nor cleaner than the picture around it.
 
-Lightness is split into bands of fineness; each is given the strength that it has in the target's skin. What amplification cannot supply,
-because the source is softer or cleaner than that, is added as grain.
+Lightness is split into bands of fineness; each is given the strength that it has in the target's skin. What amplification
+cannot supply, because the source is softer or cleaner than that, is added as grain.
 """
 
 from __future__ import annotations
@@ -11,38 +11,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.mesh.canvas import FloatImage
-from utils.inference.records import Image, Mask
+from models.mesh.topology import Indices
+from utils.inference.records import Image
 
 BAND_SIGMAS_PX = (0.8, 1.6, 3.2)  # a band is what the next blur takes away
-BAND_MATCHING = (
-    1.0,
-    0.8,
-    0.5,
-)  # how much of the difference (in logarithms) is made up: wrinkles are identity, pores are focus
+BAND_MATCHING = (1.0, 0.8, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
 BAND_GAIN_RANGES = ((0.05, 2.0), (0.2, 1.6), (0.5, 1.3))
 SILENCE = 0.15  # grey levels; weaker bands are rounding
-FEWEST_PIXELS = 100
+FEWEST_PIXELS, MOST_PIXELS = 100, 8000  # that are compared
 MEDIAN_OF_SQUARE = 0.4549  # of a normal variable
 GRAIN_SIZE_PX = 0.6  # in pixels of the frame
 GRAIN_SHARE, LARGEST_GRAIN = 0.7, 10.0  # of what is missing; grey levels
+EMPHASIS, EMPHASIS_SIGMA_PX = 0.5, 0.8
 
 
-def match_detail(image: FloatImage, target: Image, region: Mask, frame_scale: float, seed: int) -> FloatImage:
+def match_detail(
+    image: FloatImage, target: Image, region: NDArray[np.bool_], frame_scale: float, seed: int
+) -> FloatImage:
     """Give `image` the target's sharpness and grain, in place.
 
     Args:
-        image: (S, S, 3) BGR in 0..255.
-        target: (S, S, 3) BGR uint8.
-        region: (S, S), above 0.5 where both are compared: bare skin.
-        frame_scale: canvas pixels per frame pixel.
+        image: (H, W, 3) BGR in 0..255.
+        target: (H, W, 3) BGR uint8.
+        region: (H, W), where both are compared: bare skin.
+        frame_scale: pixels of these pictures per frame pixel.
         seed: of the grain.
     """
-    inside = region > 0.5
-    if inside.sum() < FEWEST_PIXELS:
+    places = np.flatnonzero(region)
+    if len(places) < FEWEST_PIXELS:
         return image
-    wanted = [_strength(band, inside) for band in _split(cv2.cvtColor(target, cv2.COLOR_BGR2GRAY).astype(np.float32))]
-    bands = _split(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
-    present = [_strength(band, inside) for band in bands]
+    places = places[:: len(places) // MOST_PIXELS + 1]
+    wanted = [_strength(band, places) for band in _split(_lightness(target))]
+    bands = _split(_lightness(image))
+    present = [_strength(band, places) for band in bands]
     change = np.zeros_like(bands[0])
     for band, strong, weak, matching, bounds in zip(
         bands, wanted, present, BAND_MATCHING, BAND_GAIN_RANGES, strict=True
@@ -51,11 +52,27 @@ def match_detail(image: FloatImage, target: Image, region: Mask, frame_scale: fl
         change += band * np.float32(gain - 1)
     missing = np.sqrt(max(wanted[0] ** 2 - (BAND_GAIN_RANGES[0][1] * present[0]) ** 2, 0.0))
     if missing > SILENCE:
-        grain = _make_grain(image.shape[0], GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
-        level = min(GRAIN_SHARE * missing / _strength(_split(grain)[0], inside), LARGEST_GRAIN)
+        grain = _make_grain(change.shape, GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
+        level = min(GRAIN_SHARE * missing / _strength(_split(grain)[0], places), LARGEST_GRAIN)
         change += grain * np.float32(level)
-    image += change[..., None]
-    return image
+    return _add_light(image, change)
+
+
+def emphasise(image: FloatImage) -> FloatImage:
+    """Raise the finest structure, in place, by about what linear interpolation takes away when the picture is pasted."""
+    light = _lightness(image)
+    light -= cv2.GaussianBlur(light, (0, 0), EMPHASIS_SIGMA_PX)
+    light *= np.float32(EMPHASIS)
+    return _add_light(image, light)
+
+
+def _lightness(image: Image | FloatImage) -> FloatImage:
+    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32, copy=False)
+
+
+def _add_light(image: FloatImage, change: FloatImage) -> FloatImage:
+    """Add to all three channels, in place."""
+    return cv2.add(image, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dst=image)
 
 
 def _split(grey: FloatImage) -> list[FloatImage]:
@@ -68,13 +85,13 @@ def _split(grey: FloatImage) -> list[FloatImage]:
     return bands
 
 
-def _strength(band: FloatImage, inside: NDArray[np.bool_]) -> float:
+def _strength(band: FloatImage, places: Indices) -> float:
     """Spread of a band, from its median, so that an edge in the region does not count as texture."""
-    return float(np.sqrt(np.median(np.square(band[inside])) / MEDIAN_OF_SQUARE))
+    return float(np.sqrt(np.median(np.square(band.ravel()[places])) / MEDIAN_OF_SQUARE))
 
 
-def _make_grain(size: int, sigma_px: float, seed: int) -> FloatImage:
-    """(size, size) float32 noise of unit spread, the same for the same seed."""
-    noise = np.random.default_rng(seed).standard_normal((size, size), dtype=np.float32)
+def _make_grain(shape: tuple[int, ...], sigma_px: float, seed: int) -> FloatImage:
+    """(H, W) float32 noise of unit spread, the same for the same seed."""
+    noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), sigma_px)
     return noise / noise.std()

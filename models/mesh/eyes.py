@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.canvas import FloatImage
+from models.mesh.canvas import FloatImage, Portrait
 from models.mesh.colour import from_lab, to_lab
 from models.mesh.raster import SUBPIXEL_BITS, draw_triangle_ids, fixed_point, interpolate, triangle_affines
 from models.mesh.topology import EYES, EyeIndices, Indices
@@ -21,11 +21,13 @@ from utils.inference.records import Image, Points
 EyeColour: TypeAlias = NDArray[np.float32]
 Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom
 
-EDGE_BLUR = 0.0035  # of the canvas
+EDGE_BLUR, EDGE_BLUR_LEAST_PX = 0.0035, 0.6  # of the canvas
+SOLID = 0.3  # weight from which on a pixel belongs to the eye
 OPEN_ENOUGH = 0.8  # lid distance in iris radii under which an eye shows too little to be used
 OPENER_THAN = 0.8  # of the target's opening, which the source's must reach
 SMALLEST_IRIS_PX = 2.0
 SPLINE_STIFFNESS = 0.01
+SPLINE_GRID = 24  # nodes each way at which the spline is computed
 EXPOSURE_RANGE = (0.4, 1.8)
 CAST_LIMIT = 15.0
 IRIS_INNER, IRIS_OUTER = 0.35, 0.85  # of its radius: without pupil and rim
@@ -37,73 +39,68 @@ IRIS_SHIFT_LIMIT, IRIS_SHIFT_SHARE = (15.0, 15.0, 25.0), (0.5, 0.9, 0.9)  # L, a
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """The inside of one opening: `image` (h, w, 3) BGR float32 and its `weight` (h, w), to be laid into `box` of the canvas."""
+    """The inside of one opening: (h, w, 3) BGR float32 and its weight (h, w), to be laid into `box` of the canvas."""
 
     box: Box
     image: FloatImage
     weight: FloatImage
 
 
-def lay_in(canvas: FloatImage, patch: Patch) -> None:
-    """Blend a patch into the canvas, in place."""
-    left, top, right, bottom = patch.box
-    area = canvas[top:bottom, left:right]
+def lay_in(picture: FloatImage, patch: Patch, origin: tuple[int, int]) -> None:
+    """Blend a patch into a part of the canvas whose first pixel is `origin` (x, y), in place."""
+    (left, top, right, bottom), (x, y) = patch.box, origin
+    area = picture[top - y : bottom - y, left - x : right - x]
     area += (patch.image - area) * patch.weight[..., None]
 
 
-def warp_opening(target: Image, target_points: Points, points: Points, hole: Indices) -> Patch:
+def warp_opening(target: Portrait, points: Points, hole: Indices) -> Patch:
     """The target's own inside of an opening, moved with the landmarks."""
-    size = target.shape[0]
-    sigma_px = max(0.6, EDGE_BLUR * size)
+    size = target.image.shape[0]
+    sigma_px = max(EDGE_BLUR_LEAST_PX, EDGE_BLUR * size)
     box = _box_around(points[np.unique(hole)], int(np.ceil(3 * sigma_px)) + 2, size)
     left, top, right, bottom = box
-    flat = np.column_stack([points[:, :2] - (left, top), np.zeros(len(points))])
-    ids = draw_triangle_ids(flat, hole, max(right - left, bottom - top))[: bottom - top, : right - left]
-    map_x, map_y = interpolate(ids, triangle_affines(flat, hole, target_points[:, :2]))
+    local = np.column_stack([points[:, :2] - (left, top), np.zeros(len(points))])
+    ids = draw_triangle_ids(local, hole, max(right - left, bottom - top))[: bottom - top, : right - left]
     inside = (ids > 0).astype(np.float32)
     x, y = _pixel_grid(box)
+    shift_x, shift_y = interpolate(ids, triangle_affines(local, hole, target.points[:, :2] - points[:, :2]))
     reach = (int(6 * sigma_px) | 1,) * 2
     near = np.maximum(cv2.blur(inside, reach), np.float32(1e-6))
-    map_x = np.where(ids > 0, map_x, x + cv2.blur((map_x - x) * inside, reach) / near)
-    map_y = np.where(ids > 0, map_y, y + cv2.blur((map_y - y) * inside, reach) / near)
-    image = cv2.remap(target, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    # Beyond the rim, where the edge fades out, the shift goes on as it is on the rim.
+    shift_x = np.where(ids > 0, shift_x, cv2.blur(shift_x, reach) / near)
+    shift_y = np.where(ids > 0, shift_y, cv2.blur(shift_y, reach) / near)
+    image = cv2.remap(target.image, x + shift_x, y + shift_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return Patch(box, image.astype(np.float32), cv2.GaussianBlur(inside, (0, 0), sigma_px))
 
 
 def give_source_eyes(
-    patches: list[Patch],
-    points: Points,
-    source: Image,
-    source_points: Points,
-    colours: tuple[EyeColour | None, ...],
-    grey: bool,
+    patches: list[Patch], points: Points, source: Portrait, colours: tuple[EyeColour | None, ...], grey: bool
 ) -> list[Patch]:
     """Replace the target's eyes by the source's; both or none, as a face with one of each seems to wink.
 
-    Where the source's eyes are less open than the target's, the target's stay and take the colour of the source's iris.
+    Where the source's eyes are less open than the target's, the target's stay and take the colour of the source's irises.
 
     Args:
         patches: the openings of the right and the left eye, from `warp_opening`.
         points: (478, 3) landmarks of the result.
-        source: canvas to sample, with its landmarks `source_points`.
+        source: canvas to sample.
         colours: of the source's irises.
         grey: whether the target has no colour.
     """
-    if _eyes_usable(points, source_points, patches):
-        return [
-            _transplant(patch, points, source, source_points, eye, grey)
-            for patch, eye in zip(patches, EYES, strict=True)
-        ]
+    if _eyes_usable(points, source.points):
+        return [_transplant(patch, points, source, eye, grey) for patch, eye in zip(patches, EYES, strict=True)]
     if grey:
         return patches
     return [_recolour(patch, points, eye, colour) for patch, eye, colour in zip(patches, EYES, colours, strict=True)]
 
 
-def _eyes_usable(points: Points, source_points: Points, patches: list[Patch]) -> bool:
-    opening = np.mean([_lid_distance(points, eye) / iris_radius(points, eye) for eye in EYES])
-    radii = [iris_radius(source_points, eye) for eye in EYES]
-    source_opening = np.mean([_lid_distance(source_points, eye) / r for eye, r in zip(EYES, radii, strict=True)])
-    return bool(source_opening >= max(OPENER_THAN * opening, OPEN_ENOUGH) and np.mean(radii) >= SMALLEST_IRIS_PX)
+def _eyes_usable(points: Points, source_points: Points) -> bool:
+    wanted, present = (
+        float(np.mean([_lid_distance(face, eye) / iris_radius(face, eye) for eye in EYES]))
+        for face in (points, source_points)
+    )
+    radius_px = float(np.mean([iris_radius(points, eye) for eye in EYES]))
+    return present >= max(OPENER_THAN * wanted, OPEN_ENOUGH) and radius_px >= SMALLEST_IRIS_PX
 
 
 def iris_radius(points: Points, eye: EyeIndices) -> float:
@@ -116,44 +113,31 @@ def _lid_distance(points: Points, eye: EyeIndices) -> float:
     return float(np.linalg.norm(points[eye.upper, :2] - points[eye.lower, :2]))
 
 
-def _transplant(
-    patch: Patch, points: Points, source: Image, source_points: Points, eye: EyeIndices, grey: bool
-) -> Patch:
-    """The source's eye in the result's lids, its iris where the target's is, exposed and tinted like the target's eye."""
-    x, y = _pixel_grid(patch.box)
-    used = patch.weight > 1e-3
-    from_points, to_points = _eye_pairs(points, eye), _eye_pairs(source_points, eye)
-    inside = [
-        cv2.pointPolygonTest(points[list(eye.ring), :2].astype(np.float32), tuple(p), False) >= 0
-        for p in from_points[16:].tolist()
-    ]
-    kept = np.array([True] * 16 + inside)
-    sampled = _bend(from_points[kept], to_points[kept], np.column_stack([x[used], y[used]]))
-    image = patch.image.copy()
-    image[used] = cv2.remap(
-        source, sampled.astype(np.float32)[None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )[0]
-    lab, target_lab = to_lab(image), to_lab(patch.image)
-    solid = patch.weight > 0.3
-    lab[used] = _expose(lab[used], lab[solid], target_lab[solid], grey)
+def _transplant(patch: Patch, points: Points, source: Portrait, eye: EyeIndices, grey: bool) -> Patch:
+    """The source's eye in the result's lids, its iris where the target's is, with the target's exposure and tint."""
+    nodes = _eye_nodes(points, eye)
+    lids = points[list(eye.ring), :2].astype(np.float32)
+    kept = [*range(16), *(i for i in range(16, 19) if cv2.pointPolygonTest(lids, nodes[i].tolist(), False) >= 0)]
+    map_x, map_y = _bend(nodes[kept], _eye_nodes(source.points, eye)[kept], patch.box)
+    sampled = cv2.remap(source.image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    lab, solid = to_lab(sampled), patch.weight > SOLID
+    lab = _expose(lab, lab[solid], to_lab(np.clip(patch.image, 0, 255))[solid], grey)
     return Patch(patch.box, from_lab(lab), patch.weight)
 
 
-def _expose(
-    lab: NDArray[np.float32], eye: NDArray[np.float32], target: NDArray[np.float32], grey: bool
-) -> NDArray[np.float32]:
-    """Match an eye to another by the white of both, which is their brighter part."""
+def _expose(lab: FloatImage, eye: NDArray[np.float32], target: NDArray[np.float32], grey: bool) -> FloatImage:
+    """Match `lab` to a target by the white of both eyes, which is their brighter part; `eye`, `target`: (N, 3) pixels."""
     gain = np.clip((np.percentile(target[:, 0], 85) + 8) / (np.percentile(eye[:, 0], 85) + 8), *EXPOSURE_RANGE)
     saturation = min(float(np.abs(target[:, 1:]).mean() / (np.abs(eye[:, 1:]).mean() + 1e-3)), 1.0) if grey else 1.0
     target_white = target[target[:, 0] >= np.percentile(target[:, 0], 70), 1:].mean(0)
     white = eye[eye[:, 0] >= np.percentile(eye[:, 0], 70), 1:].mean(0) * saturation
     cast = np.clip(target_white - white, -CAST_LIMIT, CAST_LIMIT)
-    light = (lab[:, :1] + 8) * gain - 8
-    return np.concatenate([light, lab[:, 1:] * saturation + cast], 1).astype(np.float32)
+    light = (lab[..., :1] + 8) * gain - 8
+    return np.concatenate([light, lab[..., 1:] * saturation + cast], -1).astype(np.float32)
 
 
-def _eye_pairs(points: Points, eye: EyeIndices) -> Points:
-    """(19, 2): the lid line, the centre of the iris, and its left and right end along the eye's axis."""
+def _eye_nodes(points: Points, eye: EyeIndices) -> Points:
+    """(19, 2): the lid line, the centre of the iris, and its two ends along the eye's axis."""
     ring = points[list(eye.ring), :2]
     axis = points[eye.inner, :2] - points[eye.outer, :2]
     reach = axis / max(float(np.linalg.norm(axis)), 1e-6) * iris_radius(points, eye)
@@ -161,11 +145,18 @@ def _eye_pairs(points: Points, eye: EyeIndices) -> Points:
     return np.concatenate([ring, [centre, centre + reach, centre - reach]])
 
 
-def _bend(from_points: Points, to_points: Points, where: Points) -> Points:
-    """Thin-plate spline through pairs of points, evaluated at `where`; all (K, 2)."""
-    unit = max(float(np.ptp(from_points, 0).max()), 1e-6)
-    origin = from_points.mean(0)
-    nodes, queries = (from_points - origin) / unit, (where - origin) / unit
+def _bend(from_nodes: Points, to_nodes: Points, box: Box) -> tuple[FloatImage, FloatImage]:
+    """Thin-plate spline that takes `from_nodes` to `to_nodes`, (K, 2), at the pixels of `box`: x and y.
+
+    So smooth a function needs to be computed at few pixels only; those between are interpolated.
+    """
+    left, top, right, bottom = box
+    columns = np.linspace(left, right - 1, min(right - left, SPLINE_GRID))
+    rows = np.linspace(top, bottom - 1, min(bottom - top, SPLINE_GRID))
+    where = np.stack(np.meshgrid(columns, rows), -1).reshape(-1, 2)
+    unit = max(float(np.ptp(from_nodes, 0).max()), 1e-6)
+    origin = from_nodes.mean(0)
+    nodes, queries = (from_nodes - origin) / unit, (where - origin) / unit
 
     def kernel(points: Points) -> Points:
         squared = ((points[:, None] - nodes[None]) ** 2).sum(-1)
@@ -179,8 +170,13 @@ def _bend(from_points: Points, to_points: Points, where: Points) -> Points:
     system[:count, :count] = kernel(nodes) + SPLINE_STIFFNESS * np.eye(count)
     system[:count, count:] = plane(nodes)
     system[count:, :count] = plane(nodes).T
-    weights = np.linalg.solve(system, np.concatenate([to_points, np.zeros((3, 2))]))
-    return kernel(queries) @ weights[:count] + plane(queries) @ weights[count:]
+    weights = np.linalg.solve(system, np.concatenate([to_nodes, np.zeros((3, 2))]))
+    bent = (kernel(queries) @ weights[:count] + plane(queries) @ weights[count:]).reshape(len(rows), len(columns), 2)
+    x, y = _pixel_grid((0, 0, right - left, bottom - top))
+    x *= np.float32((len(columns) - 1) / max(right - left - 1, 1))
+    y *= np.float32((len(rows) - 1) / max(bottom - top - 1, 1))
+    map_x, map_y = cv2.split(cv2.remap(bent.astype(np.float32), x, y, cv2.INTER_LINEAR))
+    return map_x, map_y
 
 
 def measure_eye_colour(image: Image | FloatImage, points: Points, eye: EyeIndices) -> EyeColour | None:
@@ -203,7 +199,7 @@ def _recolour(patch: Patch, points: Points, eye: EyeIndices, colour: EyeColour |
     mask = _iris_mask(points, eye, radius, patch.box)
     if colour is None or too_small or (mask > 0.5).sum() <= IRIS_FEWEST_PIXELS:
         return patch
-    lab = to_lab(patch.image)
+    lab = to_lab(np.clip(patch.image, 0, 255))
     shift = np.clip(colour - np.median(lab[mask > 0.5], 0), -np.array(IRIS_SHIFT_LIMIT), IRIS_SHIFT_LIMIT)
     soft = cv2.GaussianBlur(mask, (0, 0), max(0.6, radius * 0.12))
     lab += (soft[..., None] * (shift * IRIS_SHIFT_SHARE)).astype(np.float32)

@@ -9,9 +9,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.canvas import FloatImage, choose_size, cut_out, estimate_frame_to_canvas, scale_of, to_canvas
+from models.mesh.canvas import (
+    Area,
+    FloatImage,
+    Portrait,
+    choose_area,
+    choose_size,
+    cut_out,
+    estimate_frame_to_canvas,
+)
 from models.mesh.colour import from_lab, is_grey, to_lab
-from models.mesh.detail import match_detail
+from models.mesh.detail import emphasise, match_detail
 from models.mesh.eyes import give_source_eyes, lay_in, warp_opening
 from models.mesh.masks import analyse, make_mask
 from models.mesh.raster import SUBPIXEL_BITS, IdMap, draw_triangle_ids, fixed_point
@@ -20,6 +28,7 @@ from models.mesh.shape import blend_shape
 from models.mesh.texture import SourceTexture, choose_view, prepare_texture
 from models.mesh.tone import apply_tone, estimate_tone
 from models.mesh.topology import EYES, LANDMARK_COUNT, LIPS_INNER, MeshTopology, build_topology
+from utils.inference.alignment import scale_of, transform_points
 from utils.inference.blending import blend_bands
 from utils.inference.records import AlignedFace, Face, GeneratedFace, Identity, Image, Mask, Points
 
@@ -27,10 +36,6 @@ SMALLEST_PX, LARGEST_PX = 256, 1024
 COARSEST_PX = 32  # side of the coarsest picture that is blended
 PASTE_STEEPNESS = 4.0
 FAINTEST_MASK = 0.002
-EMPHASIS, EMPHASIS_SIGMA_PX = (
-    np.float32(0.5),
-    0.8,
-)  # of fine structure: what linear interpolation will take away when pasting
 
 
 class MeshGenerator:
@@ -80,36 +85,53 @@ def _dense_landmarks(face: Face) -> Points:
 
 def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopology) -> GeneratedFace:
     """One swap. The image already holds the blend with the target; the mask says where it differs from the frame."""
-    target, size = aligned.crop, aligned.crop.shape[0]
-    target_points = to_canvas(_dense_landmarks(aligned.face), aligned.frame_to_crop)
-    points = blend_shape(target_points, texture.landmarks_at(size), topology)
-    source, source_points = texture.sampled_for(size)
+    size = aligned.crop.shape[0]
+    target = Portrait(aligned.crop, transform_points(aligned.frame_to_crop, _dense_landmarks(aligned.face)))
+    points = blend_shape(target.points, texture.points_at(size), topology)
+    source = texture.portrait_for(size)
     ids = draw_triangle_ids(points, topology.triangles, size)
-    warped = render_source(source, source_points, texture, points, ids, topology)
-    seen = analyse(target, warped, target_points, points, ids)
-    lit = from_lab(apply_tone(to_lab(warped), estimate_tone(seen)))
-    bare_skin = cv2.resize(seen.bare_skin.astype(np.float32), (size, size), interpolation=cv2.INTER_NEAREST)
-    result = match_detail(lit, target, bare_skin, scale_of(aligned.frame_to_crop), aligned.seed)
-    eyes = [warp_opening(target, target_points, points, hole) for hole in topology.eye_holes]
-    eyes = give_source_eyes(eyes, points, source, source_points, texture.eye_colours, is_grey(seen.target))
-    for patch in (*eyes, warp_opening(target, target_points, points, topology.mouth_hole)):
-        lay_in(result, patch)
+    warped = render_source(source, texture.own_weight, points, ids, topology)
+    seen = analyse(target, warped, points, ids)
+    area = choose_area(points, size)
+    below = area.of(target.image)
+    result = from_lab(apply_tone(to_lab(area.of(warped)), estimate_tone(seen), area))
+    bare_skin = cv2.resize(
+        area.of(seen.bare_skin.astype(np.uint8)), below.shape[1::-1], interpolation=cv2.INTER_NEAREST
+    )
+    result = match_detail(result, below, bare_skin > 0, scale_of(aligned.frame_to_crop), aligned.seed)
+    eyes = [warp_opening(target, points, hole) for hole in topology.eye_holes]
+    eyes = give_source_eyes(eyes, points, source, texture.eye_colours, is_grey(seen.target))
+    for patch in (*eyes, warp_opening(target, points, topology.mouth_hole)):
+        lay_in(result, patch, area.origin(size))
+    outside = area.of(_cover(ids, points)) == 0
     mask = cv2.resize(make_mask(seen), (size, size), interpolation=cv2.INTER_LINEAR)
-    return _blend(result, target, points, ids, mask)
+    return _join(result, target.image, outside, mask, area)
 
 
-def _blend(result: FloatImage, target: Image, points: Points, ids: IdMap, mask: Mask) -> GeneratedFace:
-    """Join the face with the target's crop; `mask` is (S, S), its border as wide as the joint is to be."""
-    size = target.shape[0]
+def _cover(ids: IdMap, points: Points) -> NDArray[np.uint8]:
+    """(S, S): 1 inside the mesh or its openings."""
     covered = (ids > 0).astype(np.uint8)
     for ring in (LIPS_INNER, *(eye.ring for eye in EYES)):
         cv2.fillPoly(covered, [fixed_point(points[list(ring)])], 1, cv2.LINE_8, SUBPIXEL_BITS)
-    background = target.astype(np.float32)
-    np.copyto(result, background, where=covered[..., None] == 0)
-    joined = blend_bands(result, background, mask, round(np.log2(size / COARSEST_PX)))
-    light = cv2.cvtColor(joined, cv2.COLOR_BGR2GRAY)
-    joined += (EMPHASIS * (light - cv2.GaussianBlur(light, (0, 0), EMPHASIS_SIGMA_PX)))[..., None]
-    image = np.clip(np.rint(joined), 0, 255).astype(np.uint8)
+    return covered
+
+
+def _join(face: FloatImage, target: Image, outside: NDArray[np.bool_], mask: Mask, area: Area) -> GeneratedFace:
+    """Join a face with the target.
+
+    Args:
+        face: of `area`, BGR in 0..255.
+        target: (S, S, 3).
+        outside: of `area`, where the face says nothing.
+        mask: (S, S), its border as wide as the joint is to be.
+        area: of the canvas.
+    """
+    background = area.of(target).astype(np.float32)
+    np.copyto(face, background, where=outside[..., None])
+    levels = round(np.log2(target.shape[0] / COARSEST_PX))
+    joined = emphasise(blend_bands(face, background, area.of(mask), levels))
+    image = target.copy()
+    area.of(image)[:] = cv2.convertScaleAbs(np.maximum(joined, 0, out=joined))
     # The joint is made; what is pasted must be this picture wherever it differs from the frame.
     paste = np.where(mask > FAINTEST_MASK, np.minimum(mask * PASTE_STEEPNESS, 1), 0).astype(np.float32)
     return GeneratedFace(image, paste)

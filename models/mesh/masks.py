@@ -1,4 +1,7 @@
-"""Where things are: regions of the face on a small canvas, on which all slowly varying quantities are computed, and the paste mask."""
+"""Where things are: regions of the face, and the mask of the swap.
+
+All of it varies slowly and is computed on a small canvas, whose cost does not depend on the face's size.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.canvas import FloatImage, resize_points
+from models.mesh.canvas import FloatImage, Pixel, Portrait, resize_points
 from models.mesh.colour import blur, skin_likeness, to_lab
 from models.mesh.raster import SUBPIXEL_BITS, IdMap, fill_polygon
 from models.mesh.topology import CHEEKS_AND_NOSE, EYES, FACE_CORE, LIPS_INNER, LIPS_OUTER, MID_FOREHEAD, OVAL
@@ -57,21 +60,21 @@ class Analysis:
         return (self.face * (1 - self.features) > 0.5) & (self.target_skin > 0.5) & (self.source_skin > 0.5)
 
 
-def analyse(target: Image, warped: Image, target_points: Points, points: Points, ids: IdMap) -> Analysis:
+def analyse(target: Portrait, warped: Image, points: Points, ids: IdMap) -> Analysis:
     """Look at both pictures on the small canvas; all arguments are in pixels of the full canvas."""
-    factor = ANALYSIS_PX / target.shape[0]
-    target_points, points = resize_points(target_points, factor), resize_points(points, factor)
+    factor = ANALYSIS_PX / target.image.shape[0]
+    target_points, points = resize_points(target.points, factor), resize_points(points, factor)
     face = shrink((ids > 0).astype(np.float32), cv2.INTER_AREA)
     eye_rings = [fill_polygon(points, eye.ring, ANALYSIS_PX) for eye in EYES]
     brows = [fill_polygon(points, eye.brow, ANALYSIS_PX) for eye in EYES]
     features = np.maximum.reduce([fill_polygon(points, LIPS_OUTER, ANALYSIS_PX), *eye_rings, *brows])
     features = cv2.dilate(features, np.ones((FEATURE_MARGIN_PX, FEATURE_MARGIN_PX), np.uint8))
     openings = np.maximum.reduce([fill_polygon(points, LIPS_INNER, ANALYSIS_PX), *eye_rings])
-    target_lab, warped_lab = (to_lab(shrink(image, cv2.INTER_AREA)) for image in (target, warped))
+    target_lab, warped_lab = (to_lab(shrink(image, cv2.INTER_AREA)) for image in (target.image, warped))
     return Analysis(
         target=target_lab,
         warped=warped_lab,
-        target_grain=to_lab(shrink(target, cv2.INTER_NEAREST)),
+        target_grain=to_lab(shrink(target.image, cv2.INTER_NEAREST)),
         warped_grain=to_lab(shrink(warped, cv2.INTER_NEAREST)),
         target_points=target_points,
         points=points,
@@ -84,7 +87,7 @@ def analyse(target: Image, warped: Image, target_points: Points, points: Points,
     )
 
 
-def shrink(image: NDArray[np.generic], interpolation: int) -> NDArray[np.generic]:
+def shrink(image: NDArray[Pixel], interpolation: int) -> NDArray[Pixel]:
     """Resize a canvas to the small one."""
     return cv2.resize(image, (ANALYSIS_PX, ANALYSIS_PX), interpolation=interpolation)
 
@@ -97,7 +100,7 @@ def _find_skin(lab: FloatImage, points: Points, features: FloatImage) -> FloatIm
 def make_mask(seen: Analysis) -> Mask:
     """(A, A) in [0, 1]: how much of the result replaces the target.
 
-    From the chin to the middle of the forehead; near its border only where both faces show skin, so that hair and hands stay in front.
+    From the chin to the middle of the forehead; near its border only where both faces show skin, so that hair stays in front.
     """
     outline = _outline(seen.points)
     mask = np.zeros((ANALYSIS_PX, ANALYSIS_PX), np.float32)

@@ -83,12 +83,12 @@ def interpolate(ids: IdMap, table: FloatImage, origin: tuple[int, int] = (0, 0))
     y = np.arange(origin[1], origin[1] + ids.shape[0], dtype=np.float32)[:, None]
     planes = []
     for of_x, of_y, constant in table:
-        plane = of_x[index]
+        plane = np.take(of_x, index, mode="clip")
         plane *= x
-        term = of_y[index]
+        term = np.take(of_y, index, mode="clip")
         term *= y
         plane += term
-        plane += constant[index]
+        plane += np.take(constant, index, mode="clip")
         planes.append(plane)
     return planes
 

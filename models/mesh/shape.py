@@ -23,7 +23,7 @@ from utils.inference.records import Points
 EYE_SIZE_RANGE = (0.8, 1.25)
 MOUTH_SIZE_RANGE = (0.85, 1.18)
 MOUTH_SIZE_SHARE = 0.35  # of the difference in mouth width that is taken over: a smile is wide, too
-BROW_RAISE_SHARE = 0.5  # raised brows are expression and only half identity
+BROW_RAISE_SHARE = 0.65  # of the brow's own move; raised brows are expression, so the rest follows the eye
 OPENING_POWER = 0.4  # share of the source's habitual eye opening, in logarithms
 OPENING_RANGE = (0.75, 1.45)
 BLINK_OPENING = (0.08, 0.16)  # height / width of the eyes: closed below, taken over in full above
@@ -32,8 +32,9 @@ LID_REACH = 0.25  # of the eye's width: farther landmarks move no more than thes
 
 
 def blend_shape(target: Points, source: Points, topology: MeshTopology) -> Points:
-    """(478, 3) landmarks of the result on the target's canvas; both arguments are landmarks on canvases of that size."""
-    posed = source @ _pose(source, target)[0].T + _pose(source, target)[1]
+    """(478, 3) landmarks of the result on the target's canvas; `source` is on a canvas of that size, too."""
+    rotation, offset = _pose(source, target)
+    posed = source @ rotation.T + offset
     away = posed - target
     displacement = away.copy()
     for eye in EYES:
@@ -91,7 +92,7 @@ def eye_opening(points: Points, eye: EyeIndices) -> float:
 
 
 def _open_eyes(displacement: Points, target: Points, source: Points) -> None:
-    """Add a little of the source's own eye opening to `displacement`, the same for both eyes, and nothing on a blink."""
+    """Add a little of the source's own eye opening to `displacement`: the same for both eyes, and nothing on a blink."""
     target_opening = float(np.mean([eye_opening(target, eye) for eye in EYES]))
     source_opening = float(np.mean([eye_opening(source, eye) for eye in EYES]))
     closed, opened = BLINK_OPENING

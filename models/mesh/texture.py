@@ -1,4 +1,4 @@
-"""The source side, computed once for each photo: its canvas in several sizes, its landmarks, and how well each vertex is seen."""
+"""The source side, computed once for each photo: its canvas in several sizes, and which half of the face to take where."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.canvas import choose_size, cut_out, estimate_frame_to_canvas, resize_points, to_canvas
+from models.mesh.canvas import Portrait, choose_size, cut_out, estimate_frame_to_canvas, resize_points
 from models.mesh.eyes import EyeColour, measure_eye_colour
 from models.mesh.raster import draw_triangle_ids
 from models.mesh.topology import EYES, FACING, LANDMARK_COUNT, VERTEX_COUNT, MeshTopology
+from utils.inference.alignment import transform_points
 from utils.inference.records import Image, Points, View
 
 SMALLEST_PX, LARGEST_PX = 512, 1024
@@ -28,29 +29,28 @@ class SourceTexture:
 
     Attributes:
         levels: BGR canvases of the photo, finest first, each half as large as the one before.
-        landmarks: (478, 3) in pixels of `levels[0]`.
-        own_weight: (468,) in [0, 1]; below 1 where the mirrored half of the face is seen better and should be taken instead.
+        points: (478, 3) landmarks in pixels of `levels[0]`.
+        own_weight: (468,) in [0, 1]; below 1 where the mirrored half of the face is to be taken instead.
         eye_colours: iris colour of the right and the left eye; None where it cannot be measured.
     """
 
     levels: tuple[Image, ...]
-    landmarks: Points
+    points: Points
     own_weight: NDArray[np.float64]
     eye_colours: tuple[EyeColour | None, ...]
 
-    def sampled_for(self, size: int) -> tuple[Image, Points]:
-        """The picture to sample for a canvas of `size` pixels, free of aliasing, and the landmarks in its pixels."""
-        level = next((level for level in reversed(self.levels) if level.shape[0] >= MINIFY_FROM * size), self.levels[0])
-        scale = level.shape[0] / size
-        if scale > MINIFY_FROM:
-            level_image = cv2.GaussianBlur(level, (0, 0), BLUR_PER_SCALE_PX * scale)
-        else:
-            level_image = level
-        return level_image, self.landmarks_at(level.shape[0])
+    def portrait_for(self, size: int) -> Portrait:
+        """The picture to sample for a canvas of `size` pixels: about as fine as that, so that nothing aliases."""
+        image = next((level for level in reversed(self.levels) if level.shape[0] >= MINIFY_FROM * size), self.levels[0])
+        scale = image.shape[0] / size
+        points = self.points_at(image.shape[0])
+        return Portrait(
+            cv2.GaussianBlur(image, (0, 0), BLUR_PER_SCALE_PX * scale) if scale > MINIFY_FROM else image, points
+        )
 
-    def landmarks_at(self, size: int) -> Points:
+    def points_at(self, size: int) -> Points:
         """The landmarks in pixels of a canvas of `size` pixels."""
-        return resize_points(self.landmarks, size / self.levels[0].shape[0])
+        return resize_points(self.points, size / self.levels[0].shape[0])
 
 
 def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
@@ -65,7 +65,7 @@ def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
     size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
     frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
     canvas = cut_out(view.image, frame_to_canvas, size)
-    points = to_canvas(landmarks, frame_to_canvas)
+    points = transform_points(frame_to_canvas, landmarks)
     levels = [canvas]
     while levels[-1].shape[0] // 2 >= SMALLEST_PX // 2 and levels[-1].shape[0] % 2 == 0:
         half = levels[-1].shape[0] // 2
@@ -118,8 +118,12 @@ def measure_visibility(points: Points, topology: MeshTopology, size: int) -> NDA
     shown = np.clip(drawn / np.maximum(np.abs(area), 2.0), 0, 1)
     shown[np.abs(area) < 2] = np.minimum(shown[np.abs(area) < 2], 0.5)
     shown[area * np.sign(np.median(area)) <= 0] = 0  # turned away in the picture
-    around = np.bincount(triangles.ravel(), np.repeat(shown, 3), VERTEX_COUNT)
-    around /= np.maximum(np.bincount(triangles.ravel(), minlength=VERTEX_COUNT), 1)
+    corner = triangles.ravel()
+    shown_sum, count = (
+        np.bincount(corner, np.repeat(shown, 3), VERTEX_COUNT),
+        np.bincount(corner, minlength=VERTEX_COUNT),
+    )
+    around = shown_sum / np.maximum(count, 1)
     facing = np.clip((-vertex_normals(points, topology)[:, 2] - 0.05) / 0.45, 0, 1) ** 1.5
     visibility = facing * np.clip((around - 0.45) / 0.4, 0, 1)
     worst_near = visibility.copy()

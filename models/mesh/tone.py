@@ -1,6 +1,6 @@
 """Light and colour: the warped source takes the target's tone, and keeps its own texture.
 
-Estimated on the small canvas as one affine function of LAB and one smooth field; applied to the full canvas in a single pass.
+Estimated on the small canvas as an affine function of LAB and a smooth field; applied to the full canvas in a single pass.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.canvas import FloatImage
+from models.mesh.canvas import Area, FloatImage
 from models.mesh.colour import blur, masked_blur, spread_ratio
 from models.mesh.masks import ANALYSIS_PX, Analysis
 from models.mesh.raster import SUBPIXEL_BITS, fill_polygon, fixed_point
@@ -26,7 +26,7 @@ LIGHT_BLUR_PX = 0.12 * ANALYSIS_PX
 CHROMA_BLUR_PX = 0.05 * ANALYSIS_PX  # finer: a shadowed or oddly tinted patch of the source would turn grey otherwise
 EYE_BLUR_PX = 0.035 * ANALYSIS_PX
 FIELD_LIMIT, EYE_FIELD_LIMIT = 40.0, 25.0
-EYE_FIELD_SHARE = 0.6
+EYE_FIELD_SHARE = 0.45
 EYE_EDGE_PX = 0.02 * ANALYSIS_PX
 LIPS_EDGE_PX = 0.006 * ANALYSIS_PX
 LIPS_FEWEST_PIXELS = 5
@@ -71,10 +71,10 @@ def estimate_tone(seen: Analysis) -> Tone:
     return Tone(gain, offset, field, knee)
 
 
-def apply_tone(lab: FloatImage, tone: Tone) -> FloatImage:
-    """Change the tone of a full canvas, in place."""
+def apply_tone(lab: FloatImage, tone: Tone, area: Area) -> FloatImage:
+    """Change the tone of an area of a full canvas, in place."""
     lab *= tone.gain
-    lab += cv2.resize(tone.field + tone.offset, lab.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    lab += cv2.resize(area.of(tone.field) + tone.offset, lab.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     light = lab[..., 0]
     bright = light > tone.knee
     if bright.any():
@@ -87,7 +87,7 @@ def _gains(wanted: NDArray[np.float32], present: NDArray[np.float32]) -> NDArray
     """Ratios of spread, (3,); chroma fades altogether where the target has none."""
     light = spread_ratio(wanted[:, 0], present[:, 0], *LIGHT_GAIN_RANGE)
     chroma = [spread_ratio(wanted[:, channel], present[:, channel], *CHROMA_GAIN_RANGE) for channel in (1, 2)]
-    matched = (present[:, 1:] - present[:, 1:].mean(0)) * np.float32(chroma) + wanted[:, 1:].mean(0)
+    matched = (present[:, 1:] - present[:, 1:].mean(0)) * np.array(chroma, np.float32) + wanted[:, 1:].mean(0)
     fade = spread_ratio(wanted[:, 1:], matched, 0, CHROMA_FADE_LARGEST)
     return np.array([light, chroma[0] * fade, chroma[1] * fade], np.float32)
 

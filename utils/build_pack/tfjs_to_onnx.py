@@ -196,8 +196,8 @@ def _gather(conversion: Conversion, node: Node) -> None:
 
 
 def _gather_nd(conversion: Conversion, node: Node) -> None:
-    # The source clamps positions to 48 in a map of 48 x 48. TensorFlow.js then reads the next row, and ONNX refuses to
-    # run: an eye at the right or lower border of the crop would stop the program. The last pixel is what was meant.
+    # The source clamps positions to 48 in a map of 48 x 48. TensorFlow.js then reads the next row, and onnxruntime
+    # refuses to run: an eye near the right border of the crop would stop the program. The last pixel is what was meant.
     builder, value = conversion.builder, conversion.plain(node.inputs[0])
     indices = builder.add("Cast", [conversion.plain(node.inputs[1])], to=TensorProto.INT64)
     sizes = conversion.shape_of(node.inputs[0])[: conversion.shape_of(node.inputs[1])[-1]]

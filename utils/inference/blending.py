@@ -1,7 +1,7 @@
 """Putting a generated face back: into its frame, and across a border that must not be seen.
 
-Pure functions on NumPy arrays. Convention: `frame_to_crop` maps frame pixels (x, y) to crop pixels, pixel centres at whole numbers; a face
-is continued beyond its crop by its edge pixels, a mask by zero.
+Pure functions on NumPy arrays. Convention: `frame_to_crop` maps frame pixels (x, y) to crop pixels, pixel centres at whole
+numbers; a face is continued beyond its crop by its edge pixels, a mask by zero.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine) -> 
     Raises:
         ValueError: if `face` and `mask` differ in size, or the transform is singular.
 
-    Source: GHOST, get_final_image; it works on the whole frame and truncates, here the mask's region is blended and rounded.
+    Source: GHOST, get_final_image. It blends the whole frame and truncates; here the mask's region is blended and rounded.
     """
     if face.shape[:2] != mask.shape[:2]:
         raise ValueError(f"face {face.shape[:2]} and mask {mask.shape[:2]} differ in size")
@@ -98,7 +98,7 @@ def blend_bands(
 
     Source: Burt and Adelson, A multiresolution spline with application to image mosaics, 1983.
     """
-    # The Laplacian pyramid is linear: that of the difference, weighted and added to the background, is all that is needed.
+    # The pyramid is linear: that of the difference, weighted and added to the background, is all that is needed.
     difference, weight = face - background, mask
     stack = []
     for _ in range(levels):
@@ -108,8 +108,6 @@ def blend_bands(
         stack.append(difference)
         difference, weight = coarse, cv2.pyrDown(weight)
     blended = difference * weight[..., None]
-    for fine in reversed(stack):
-        fine += cv2.pyrUp(blended, dstsize=fine.shape[1::-1])
-        blended = fine
-    blended += background
-    return blended
+    for band in reversed(stack):
+        blended = band + cv2.pyrUp(blended, dstsize=band.shape[1::-1])
+    return blended + background

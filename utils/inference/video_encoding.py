@@ -6,6 +6,7 @@ Nothing here knows of time stamps or sound: frames of a segment are a constant r
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ VP9_OPTIONS = {"vcodec": "libvpx-vp9", "crf": 18, "video_bitrate": 0, "deadline"
 SCALE_FLAGS = "area+accurate_rnd+full_chroma_inp+full_chroma_int"
 # ITU-T H.273 matrix to the name that ffmpeg's scale filter has for it; what is not said is BT.601, as it was on the way in.
 SCALE_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
+MAX_ASPECT_TERM = 65_535  # of numerator and denominator, what H.264 holds
 MAX_ERROR_LINES = 20
 STOP_TIMEOUT_S = 10
 
@@ -77,16 +79,20 @@ class SegmentEncoder:
             raise ValueError(f"frame {frame.shape} {frame.dtype} instead of {expected} uint8")
         if self._pad_right or self._pad_bottom:
             border = cv2.BORDER_REPLICATE
-            frame = cv2.copyMakeBorder(frame, 0, self._pad_bottom, 0, self._pad_right, border).astype(np.uint8, copy=False)
+            frame = cv2.copyMakeBorder(frame, 0, self._pad_bottom, 0, self._pad_right, border).astype(
+                np.uint8, copy=False
+            )
         process = self._running()
         assert process.stdin is not None
         try:
-            process.stdin.write(memoryview(np.ascontiguousarray(frame)).cast("B"))
+            process.stdin.write(np.ascontiguousarray(frame).data.cast("B"))
         except OSError as error:  # a broken pipe, or EINVAL on Windows: ffmpeg has said why
             raise self._failure() from error
         self.frame_count += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
             self._kill()
             return
@@ -125,7 +131,8 @@ class SegmentEncoder:
             color_trc=colour.transfer,
         )
         if video.sample_aspect_ratio:
-            frames = frames.filter("setsar", f"{video.sample_aspect_ratio.numerator}/{video.sample_aspect_ratio.denominator}")
+            aspect = f"{video.sample_aspect_ratio.numerator}/{video.sample_aspect_ratio.denominator}"
+            frames = frames.filter("setsar", sar=aspect, max=MAX_ASPECT_TERM)
         output = frames.output(media_url(self.path), format=SEGMENT_MUXER, pix_fmt="yuv420p", **self._options)
         output = output.global_args("-hide_banner", "-nostats", "-loglevel", "error").overwrite_output()
         command: list[str] = output.compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
@@ -151,21 +158,19 @@ class SegmentEncoder:
         process.kill()
         process.wait()
         assert process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):  # what was still in the buffer has nowhere to go
             process.stdin.close()
-        except OSError:
-            pass  # what was still in the buffer has nowhere to go
         self._join()
         self.path.unlink(missing_ok=True)
 
     def _failure(self) -> UnwritableOutput:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._running().wait(STOP_TIMEOUT_S)  # let it say why
-        except subprocess.TimeoutExpired:
-            pass
         self._kill()
         reason = "; ".join(self._errors) or f"ffmpeg stopped with status {self._running().returncode}"
-        return UnwritableOutput(f"cannot encode to {str(self.path)!r} ({reason}); check the folder and the free disk space")
+        return UnwritableOutput(
+            f"cannot encode to {str(self.path)!r} ({reason}); check the folder and the free disk space"
+        )
 
 
 def write_segment(frames: Iterable[Image], path: Path, video: VideoInfo, codec: str = "h264") -> int:

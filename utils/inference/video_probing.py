@@ -27,14 +27,18 @@ DEMUXERS = (
     "h264,hevc,vvc,av1,obu,m4v,mpegvideo,mjpeg,vc1,yuv4mpegpipe,h261,h263,gxf,nsv,roq,bink,smk"
 )
 # Containers that store packets in decoding order without a time of presentation; their frames come at the packets' times, sorted.
-CONTAINERS_WITHOUT_PTS = frozenset({"avi", "h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "vc1", "h263", "h261", "obu"})
+CONTAINERS_WITHOUT_PTS = frozenset(
+    {"avi", "h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "vc1", "h263", "h261", "obu"}
+)
 FALLBACK_FPS = Fraction(25)
 MAX_SANE_FPS = 1000
 
 # ITU-T H.273 code points, as libavutil uses them.
 UNSPECIFIED = 2
 MATRIX_RGB, MATRIX_BT709, MATRIX_BT601, MATRIX_BT2020_CL, MATRIX_BT2020_NCL = 0, 1, 6, 10, 9
-MATRICES = frozenset({MATRIX_BT709, UNSPECIFIED, 4, 5, MATRIX_BT601, 7, MATRIX_BT2020_NCL})  # those that swscale computes
+MATRICES = frozenset(
+    {MATRIX_BT709, UNSPECIFIED, 4, 5, MATRIX_BT601, 7, MATRIX_BT2020_NCL}
+)  # those that swscale computes
 RANGE_UNSPECIFIED, RANGE_LIMITED, RANGE_FULL = 0, 1, 2
 
 
@@ -118,7 +122,7 @@ def check_video_extension(path: Path) -> str:
 
 
 def media_url(path: Path) -> str:
-    """`path` as libav takes it whatever it contains: absolute, and marked as a file, so that no part of it reads as a protocol or option."""
+    """`path` as libav takes it, whatever it contains: absolute, and marked as a file, so that nothing in it reads as a protocol."""
     return f"file:{path.absolute()}"
 
 
@@ -142,7 +146,9 @@ def open_video(path: Path) -> Iterator[Any]:
     try:
         container = av.open(media_url(path), options=options, metadata_errors="replace")
     except PermissionError as error:
-        raise UnreadableInput(f"video {str(path)!r} cannot be read: permission denied; check its permissions") from error
+        raise UnreadableInput(
+            f"video {str(path)!r} cannot be read: permission denied; check its permissions"
+        ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadableInput(
             f"{str(path)!r} is not a readable video ({_reason(error)}): "
@@ -166,7 +172,9 @@ def read_video(path: Path) -> VideoInfo:
         time_base = stream.time_base or Fraction(1, 90000)
         aspect = stream.sample_aspect_ratio or None
         duration_s = _duration_s(container, stream)
-        count = stream.frames or (round(duration_s * stream.average_rate) if duration_s and stream.average_rate else None)
+        fps = _nominal_fps(stream)
+        # An AVI counts the ticks of its clock, of which some have no frame.
+        count = stream.frames if container.format.name not in CONTAINERS_WITHOUT_PTS else 0
         return VideoInfo(
             path=path,
             container=container.format.name,
@@ -175,10 +183,10 @@ def read_video(path: Path) -> VideoInfo:
             height=frame.width if turned else frame.height,
             rotation_deg=rotation_deg,
             mirrored=mirrored,
-            fps=_nominal_fps(stream),
+            fps=fps,
             time_base=time_base,
             origin=_origin(container, time_base),
-            frame_count_estimate=count,
+            frame_count_estimate=count or (round(duration_s * float(fps)) if duration_s else None),
             duration_s=duration_s,
             sample_aspect_ratio=1 / aspect if aspect and turned else aspect,
             colour=_colour(frame),
@@ -214,7 +222,9 @@ def _first_frame(container: Any, stream: Any, path: Path) -> Any:
             if frames:
                 return frames[0]
     except av.FFmpegError as error:
-        raise UnreadableInput(f"no frame of {str(path)!r} can be decoded ({_reason(error)}); the file is damaged or encrypted") from error
+        raise UnreadableInput(
+            f"no frame of {str(path)!r} can be decoded ({_reason(error)}); the file is damaged or encrypted"
+        ) from error
     raise UnreadableInput(f"no frame of {str(path)!r} can be decoded; the file is damaged, encrypted or cut short")
 
 
@@ -249,7 +259,9 @@ def _origin(container: Any, time_base: Fraction) -> int:
     if not container.format.flags & av.format.Flags.ts_discont.value:
         return 0
     tracks = (*container.streams.video, *container.streams.audio)
-    starts = [track.start_time * track.time_base for track in tracks if track.start_time is not None and track.time_base]
+    starts = [
+        track.start_time * track.time_base for track in tracks if track.start_time is not None and track.time_base
+    ]
     return round(min(starts) / time_base) if starts else 0
 
 

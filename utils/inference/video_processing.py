@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import av
@@ -19,7 +19,7 @@ from av.video.reformatter import Interpolation
 from utils.errors import UnreadableInput
 from utils.inference.records import Image
 from utils.inference.video_encoding import SegmentEncoder, segment_codec, write_segment
-from utils.inference.video_muxing import add_audio_from_another_video, get_final_video
+from utils.inference.video_muxing import get_final_video
 from utils.inference.video_probing import (
     MATRICES,
     MATRIX_BT2020_CL,
@@ -33,6 +33,7 @@ from utils.inference.video_probing import (
     read_video,
     video_stream,
 )
+from utils.inference.video_sound import add_audio_from_another_video
 
 __all__ = [
     "ColourTags",
@@ -104,10 +105,12 @@ def _frames_from(video: VideoInfo, first_pts: int | None) -> Iterator[tuple[int,
         if found:
             yield pts, frame
     if not found:
-        raise UnreadableInput(f"{str(video.path)!r} has no frame at time stamp {first_pts}; it changed since it was analysed")
+        raise UnreadableInput(
+            f"{str(video.path)!r} has no frame at time stamp {first_pts}; it changed since it was analysed"
+        )
 
 
-def _decode(video: VideoInfo, first_pts: int | None, seek_pts: int | None) -> Iterator[tuple[int, Any]]:
+def _decode(video: VideoInfo, first_pts: int | None, seek_pts: int | None) -> Generator[tuple[int, Any], None, None]:
     """Decode from the start, or from the key frame before `seek_pts`, dropping what is shown before `first_pts`.
 
     A seek that ends behind `first_pts` yields nothing: frames shown before the first key frame need frames before it (open GOP), so only
@@ -136,7 +139,9 @@ def _decode(video: VideoInfo, first_pts: int | None, seek_pts: int | None) -> It
                 if first_pts is None or pts >= first_pts:
                     yield pts, frame
     if damaged and first_pts is None:
-        logger.warning("%r: %d damaged packets were passed over; the result lacks their frames", str(video.path), damaged)
+        logger.warning(
+            "%r: %d damaged packets were passed over; the result lacks their frames", str(video.path), damaged
+        )
 
 
 def _packets(container: Any, stream: Any, seek_pts: int | None) -> Iterator[Any]:

@@ -1,0 +1,178 @@
+"""The sound of a finished video: every track of the original, its packets copied as they are, or encoded anew where that cannot be.
+
+Nothing here touches the picture, and no track is decoded whose codec the container of the result takes.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from utils.inference.video_probing import VideoInfo
+
+logger = logging.getLogger(__name__)
+
+MATROSKA_MUXERS = frozenset({"matroska", "webm"})
+STREAM_TAGS = ("language", "title", "handler_name")
+REENCODED = {"webm": ("libopus", 160_000)}
+REENCODED_DEFAULT = ("aac", 192_000)
+AAC_RATES_HZ = frozenset(
+    {8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000}
+)
+DEFAULT_RATE_HZ = 48_000
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}  # that both encoders know
+# Longest lead-in of a codec that is kept where a container cannot say "do not play this": 2112 samples of AAC at 44.1 kHz are 48 ms.
+MAX_PRIMING_S = 0.06
+
+
+def add_audio_from_another_video(original: Any, output: Any, video: VideoInfo) -> list[Iterator[Any]]:
+    """Add every sound track of `original` to `output`, copied unchanged where the container takes its codec.
+
+    Args:
+        original: open input container, not read from elsewhere meanwhile.
+        output: open output container, before its first packet.
+        video: what `read_video` says of the original.
+
+    Returns:
+        Iterators over packets to mux, each in the order of decode time: merge them with the video's.
+    """
+    routes: dict[int, _SoundCopy] = {}
+    for track in original.streams.audio:
+        route = _route(track, output)
+        if route is not None:
+            routes[track.index] = route
+    for stream in original.streams:
+        if stream.index not in routes:
+            stream.discard = av.stream.Discard.all
+    return [_sound_packets(original, routes, video)] if routes else []
+
+
+class _SoundCopy:
+    """Sends packets of one track on, unchanged but for a clock that never runs backwards."""
+
+    def __init__(self, track: Any, stream: Any, output: Any) -> None:
+        self.track = track
+        self.stream = stream
+        self._next = 0
+        self._skips_unplayed = (
+            output.format.name in MATROSKA_MUXERS
+        )  # it would play what an edit list cut off the start
+        stream.metadata.update(kept_tags(track))
+        stream.disposition = track.disposition
+
+    def feed(self, packet: Any, origin_s: Fraction) -> Iterator[Any]:
+        """Packets to mux for one packet of the original; the last one has no data."""
+        if not packet.size or (self._skips_unplayed and packet.is_discard and _ends_before_start(packet)):
+            return
+        shift = round(origin_s / packet.time_base)
+        dts = packet.dts if packet.dts is not None else packet.pts
+        dts = self._next if dts is None else dts - shift
+        packet.pts = dts if packet.pts is None else packet.pts - shift
+        packet.dts = min(dts, packet.pts)
+        packet.stream = self.stream
+        self._next = dts + (packet.duration or 1)
+        yield packet
+
+
+class _SoundEncoder(_SoundCopy):
+    """Decodes one track and encodes it in a codec that the container takes; gaps are filled with silence, so that it stays in time."""
+
+    def __init__(self, track: Any, stream: Any, output: Any) -> None:
+        super().__init__(track, stream, output)
+        self._graph: Any = None
+
+    def feed(self, packet: Any, origin_s: Fraction) -> Iterator[Any]:
+        """Packets to mux for one packet of the original; the last one has no data and empties the encoder."""
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            return
+        for frame in frames:
+            if frame.pts is not None:
+                frame.pts -= round(origin_s / frame.time_base)
+            if self._graph is None:
+                self._graph = self._resampler(frame)
+            self._graph.push(frame)
+            yield from self._encode()
+        if not packet.size and self._graph is not None:
+            self._graph.push(None)
+            yield from self._encode()
+            yield from self.stream.encode(None)
+
+    def _resampler(self, frame: Any) -> Any:
+        context = self.stream.codec_context
+        graph = av.filter.Graph()
+        source = graph.add_abuffer(
+            sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout, time_base=frame.time_base
+        )
+        in_time = graph.add("aresample", "async=1:min_hard_comp=0.01")
+        form = f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:channel_layouts={context.layout.name}"
+        graph.link_nodes(source, in_time, graph.add("aformat", form), graph.add("abuffersink")).configure()
+        if context.frame_size:
+            graph.set_audio_frame_size(context.frame_size)
+        return graph
+
+    def _encode(self) -> Iterator[Any]:
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            yield from self.stream.encode(frame)
+
+
+def _route(track: Any, output: Any) -> _SoundCopy | None:
+    """How a track gets into `output`: copied if it takes the codec, else encoded anew; None if it can be neither."""
+    number, muxer = track.index, output.format.name
+    if track.codec_context is None:
+        logger.warning("sound track %d is left out: its codec is not known here", number)
+        return None
+    if _takes(muxer, track):
+        return _SoundCopy(track, output.add_stream_from_template(track, opaque=True), output)
+    codec, bit_rate = REENCODED.get(muxer, REENCODED_DEFAULT)
+    context = track.codec_context
+    rate = context.sample_rate if codec == "aac" and context.sample_rate in AAC_RATES_HZ else DEFAULT_RATE_HZ
+    stream = output.add_stream(codec, rate=rate, layout=LAYOUTS.get(context.channels, "stereo"), bit_rate=bit_rate)
+    logger.warning("sound track %d is encoded anew as %s: %s files cannot hold %s", number, codec, muxer, context.name)
+    return _SoundEncoder(track, stream, output)
+
+
+def _ends_before_start(packet: Any) -> bool:
+    if packet.pts is None:
+        return False
+    return bool((packet.pts + (packet.duration or 0)) * packet.time_base <= -MAX_PRIMING_S)
+
+
+def _takes(muxer: str, track: Any) -> bool:
+    """Whether a container holds this very track: its header is written to memory, for libavformat's own list promises too much."""
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as trial:
+            trial.add_stream_from_template(track, opaque=True)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _sound_packets(original: Any, routes: dict[int, _SoundCopy], video: VideoInfo) -> Iterator[Any]:
+    origin_s = video.origin * video.time_base
+    packets = original.demux([route.track for route in routes.values()])
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            logger.warning("%r: the sound ends early (%s)", str(video.path), error.strerror)
+            return
+        if packet is None:
+            return
+        yield from routes[packet.stream.index].feed(packet, origin_s)
+
+
+def kept_tags(stream: Any) -> dict[str, str]:
+    """What a track says of itself and not of its old container."""
+    return {key: stream.metadata[key] for key in STREAM_TAGS if key in stream.metadata}
