@@ -21,7 +21,7 @@ class PackDefaults:
 
 
 # ghost: GHOST's inference.py and face_detect_crop_single; builtin: see "How the numbers were chosen" in weights/builtin/README.md
-DEFAULTS = {"ghost": PackDefaults(0.15, 0.6), "builtin": PackDefaults(0.45, 0.4)}
+DEFAULTS = {"ghost": PackDefaults(0.15, 0.6), "builtin": PackDefaults(0.5, 0.4)}
 
 
 def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:

@@ -257,7 +257,7 @@ def test_an_interrupted_video_leaves_nothing_behind(tmp_path, number):
 def test_help_tells_defaults_and_exit_codes(command_line):
     finished = command_line("--help")
     assert finished.returncode == DONE
-    for words in ("higher is stricter", "ghost 0.15", "builtin 0.45", "130", "exit codes"):
+    for words in ("higher is stricter", "ghost 0.15", "builtin 0.5", "130", "exit codes"):
         assert words in finished.stdout
 
 

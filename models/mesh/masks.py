@@ -22,7 +22,7 @@ FEATURE_MARGIN_PX = 3
 SKIN_BLUR_PX = 0.006 * ANALYSIS_PX
 BAND_BLUR_PX = 0.01 * ANALYSIS_PX
 CLOSED_GAP_PX = ANALYSIS_PX // 40
-OUTLINE_SHARE = 0.97  # the mask's outline is drawn towards its centre
+OUTLINE_SHARE = 0.98  # the mask's outline is drawn towards its centre
 BORDER_BLUR_PX = 0.021 * ANALYSIS_PX
 
 
