@@ -145,7 +145,7 @@ def payloads(path: Path) -> list[list[tuple[float, bytes]]]:
     """Of every sound track: start in seconds and bytes of every packet."""
     with av.open(str(path)) as container:
         tracks: dict[int, list[tuple[float, bytes]]] = {stream.index: [] for stream in container.streams.audio}
-        for packet in container.demux(container.streams.audio):
+        for packet in container.demux(container.streams.audio) if tracks else ():
             if packet.size:
                 tracks[packet.stream.index].append((float(packet.pts * packet.time_base), bytes(packet)))
     return list(tracks.values())

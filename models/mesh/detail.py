@@ -14,9 +14,14 @@ from models.mesh.canvas import FloatImage
 from models.mesh.topology import Indices
 from utils.inference.records import Image
 
-BAND_SIGMAS_PX = (0.8, 1.6, 3.2)  # a band is what the next blur takes away
+SKIN, FEATURES = 1, 2  # zones
+BAND_SIGMAS_PX = (0.8, 1.6, 3.2)  # in pixels of the frame; a band is what the next blur takes away
+COARSEST_SCALE = (
+    2.5  # of a canvas over its frame, up to which the bands grow with it: beyond, they would hold the features
+)
 BAND_MATCHING = (1.0, 0.8, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
 BAND_GAIN_RANGES = ((0.05, 2.0), (0.2, 1.6), (0.5, 1.3))
+FOCUS_SLACK = (2.0, 1.2, np.inf)  # faces differ: only a clear lack of focus limits a band
 SILENCE = 0.15  # grey levels; weaker bands are rounding
 FEWEST_PIXELS, MOST_PIXELS = 100, 8000  # that are compared
 MEDIAN_OF_SQUARE = 0.4549  # of a normal variable
@@ -26,36 +31,62 @@ EMPHASIS, EMPHASIS_SIGMA_PX = 0.5, 0.8
 
 
 def match_detail(
-    image: FloatImage, target: Image, region: NDArray[np.bool_], frame_scale: float, seed: int
+    image: FloatImage, target: Image, zones: NDArray[np.uint8], frame_scale: float, seed: int
 ) -> FloatImage:
     """Give `image` the target's sharpness and grain, in place.
 
     Args:
         image: (H, W, 3) BGR in 0..255.
         target: (H, W, 3) BGR uint8.
-        region: (H, W), where both are compared: bare skin.
+        zones: (H, W), SKIN and FEATURES where both show these; other values elsewhere.
         frame_scale: pixels of these pictures per frame pixel.
         seed: of the grain.
     """
-    places = np.flatnonzero(region)
-    if len(places) < FEWEST_PIXELS:
+    skin = _places(zones, SKIN)
+    if len(skin) < FEWEST_PIXELS:
         return image
-    places = places[:: len(places) // MOST_PIXELS + 1]
-    wanted = [_strength(band, places) for band in _split(_lightness(target))]
-    bands = _split(_lightness(image))
-    present = [_strength(band, places) for band in bands]
+    unit_px = min(max(frame_scale, 1.0), COARSEST_SCALE)
+    target_bands, bands = _split(_lightness(target), unit_px), _split(_lightness(image), unit_px)
+    wanted, present = ([_strength(band, skin) for band in split] for split in (target_bands, bands))
+    gains = [
+        float(np.clip(((strong + SILENCE) / (weak + SILENCE)) ** matching, *bounds))
+        for strong, weak, matching, bounds in zip(wanted, present, BAND_MATCHING, BAND_GAIN_RANGES, strict=True)
+    ]
+    gains = _limit_to_focus(gains, target_bands, bands, _places(zones, FEATURES))
     change = np.zeros_like(bands[0])
-    for band, strong, weak, matching, bounds in zip(
-        bands, wanted, present, BAND_MATCHING, BAND_GAIN_RANGES, strict=True
-    ):
-        gain = np.clip(((strong + SILENCE) / (weak + SILENCE)) ** matching, *bounds)
+    for band, gain in zip(bands, gains, strict=True):
         change += band * np.float32(gain - 1)
-    missing = np.sqrt(max(wanted[0] ** 2 - (BAND_GAIN_RANGES[0][1] * present[0]) ** 2, 0.0))
-    if missing > SILENCE:
-        grain = _make_grain(change.shape, GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
-        level = min(GRAIN_SHARE * missing / _strength(_split(grain)[0], places), LARGEST_GRAIN)
-        change += grain * np.float32(level)
+    missing = np.sqrt(max(wanted[0] ** 2 - (gains[0] * present[0]) ** 2, 0.0))
+    if missing > SILENCE + (1 - GRAIN_SHARE) * wanted[0]:
+        grain = _make_grain(bands[0].shape, GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
+        change += grain * np.float32(
+            min(GRAIN_SHARE * missing / _strength(_split(grain, unit_px)[0], skin), LARGEST_GRAIN)
+        )
     return _add_light(image, change)
+
+
+def _limit_to_focus(
+    gains: list[float], target_bands: list[FloatImage], bands: list[FloatImage], features: Indices
+) -> list[float]:
+    """Lower the gains of the fine bands where the target is out of focus or moving.
+
+    Skin cannot tell, as it may be noisy and blurred at once; but at the edges of eyes, brows and lips, how much weaker a fine
+    band is than the coarsest one depends on the lens and hardly on the face.
+    """
+    if len(features) < FEWEST_PIXELS:
+        return gains
+    wanted, present = (
+        [float(np.sqrt(np.square(band.ravel()[features]).mean())) + SILENCE for band in split]
+        for split in (target_bands, bands)
+    )
+    focus = [(strong / wanted[-1]) / (weak / present[-1]) for strong, weak in zip(wanted, present, strict=True)]
+    return [min(gain, slack * sharp) for gain, slack, sharp in zip(gains, FOCUS_SLACK, focus, strict=True)]
+
+
+def _places(zones: NDArray[np.uint8], zone: int) -> Indices:
+    """Flat indices of the pixels of a zone, thinned out."""
+    places = np.flatnonzero(zones == zone)
+    return places[:: len(places) // MOST_PIXELS + 1]
 
 
 def emphasise(image: FloatImage) -> FloatImage:
@@ -75,11 +106,11 @@ def _add_light(image: FloatImage, change: FloatImage) -> FloatImage:
     return cv2.add(image, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dst=image)
 
 
-def _split(grey: FloatImage) -> list[FloatImage]:
+def _split(grey: FloatImage, unit_px: float) -> list[FloatImage]:
     """Bands from fine to coarse; what the last blur leaves is dropped."""
     bands = []
     for sigma in BAND_SIGMAS_PX:
-        softer = cv2.GaussianBlur(grey, (0, 0), sigma)
+        softer = cv2.GaussianBlur(grey, (0, 0), sigma * unit_px)
         bands.append(grey - softer)
         grey = softer
     return bands

@@ -19,7 +19,7 @@ from models.mesh.canvas import (
     estimate_frame_to_canvas,
 )
 from models.mesh.colour import from_lab, is_grey, to_lab
-from models.mesh.detail import emphasise, match_detail
+from models.mesh.detail import FEATURES, SKIN, emphasise, match_detail
 from models.mesh.eyes import give_source_eyes, lay_in, warp_opening
 from models.mesh.masks import analyse, make_mask
 from models.mesh.raster import SUBPIXEL_BITS, IdMap, draw_triangle_ids, fixed_point
@@ -95,14 +95,13 @@ def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopolo
     area = choose_area(points, size)
     below = area.of(target.image)
     result = from_lab(apply_tone(to_lab(area.of(warped)), estimate_tone(seen), area))
-    bare_skin = cv2.resize(
-        area.of(seen.bare_skin.astype(np.uint8)), below.shape[1::-1], interpolation=cv2.INTER_NEAREST
-    )
-    result = match_detail(result, below, bare_skin > 0, scale_of(aligned.frame_to_crop), aligned.seed)
     eyes = [warp_opening(target, points, hole) for hole in topology.eye_holes]
-    eyes = give_source_eyes(eyes, points, source, texture.eye_colours, is_grey(seen.target))
-    for patch in (*eyes, warp_opening(target, points, topology.mouth_hole)):
-        lay_in(result, patch, area.origin(size))
+    for eye in give_source_eyes(eyes, points, source, texture.eye_colours, is_grey(seen.target)):
+        lay_in(result, eye, area.origin(size))
+    zones = np.where(seen.bare_skin, SKIN, np.where(seen.features > 0.5, FEATURES, 0)).astype(np.uint8)
+    zones = cv2.resize(area.of(zones), below.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
+    lay_in(result, warp_opening(target, points, topology.mouth_hole), area.origin(size))
     outside = area.of(_cover(ids, points)) == 0
     mask = cv2.resize(make_mask(seen), (size, size), interpolation=cv2.INTER_LINEAR)
     return _join(result, target.image, outside, mask, area)

@@ -240,15 +240,21 @@ def mirror_map(triangles: Indices) -> Indices:
             if mirrored is None or len(here) != 1:
                 continue
             there = [vertex for vertex in mirrored if vertex not in pair]
-            if len(there) == 1 or not there:
-                other = there[0] if there else here[0]
-                pair[here[0]], pair[other] = other, here[0]
+            if len(there) == 1:
+                pair[here[0]], pair[there[0]] = there[0], here[0]
                 grown = True
     return np.array([pair.get(vertex, vertex) for vertex in range(VERTEX_COUNT)], np.intp)
 
 
 def _known_pairs() -> dict[int, int]:
-    pair = {20: 250, 250: 20}
+    pair = {
+        20: 250,
+        250: 20,
+        59: 289,
+        289: 59,
+        75: 305,
+        305: 75,
+    }  # around the nostrils, whose halves differ in triangles
     for right, left in zip(RIGHT_EYE.halo, LEFT_EYE.halo, strict=True):
         pair[right], pair[left] = left, right
     pair |= {vertex: vertex for vertex in MIDLINE}

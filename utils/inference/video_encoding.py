@@ -26,8 +26,14 @@ from utils.inference.records import Image
 from utils.inference.video_probing import RANGE_FULL, RANGE_LIMITED, VideoInfo, media_url
 
 SEGMENT_MUXER = "mp4"  # exact time stamps, parameter sets out of band, and a segment that was cut off does not open
-# Constant quality at which an untouched clip comes back at over 42 dB, and the speed that costs 2 cores least for it; both measured.
-H264_OPTIONS = {"vcodec": "libx264", "preset": "faster", "crf": 16, "x264-params": "stitchable=1:open-gop=0"}
+# Constant quality at which an untouched clip comes back at over 44 dB, and finer chroma, which halves the drift of smooth colours for
+# 7% of the size. `faster` costs 28 ms of one core a 720p frame, `veryfast` 20 (and 1.2 dB), `fast` 38 (for 0.8 dB): all measured.
+H264_OPTIONS = {
+    "vcodec": "libx264",
+    "preset": "faster",
+    "crf": 16,
+    "x264-params": "stitchable=1:open-gop=0:chroma-qp-offset=-3",
+}
 VP9_OPTIONS = {"vcodec": "libvpx-vp9", "crf": 18, "video_bitrate": 0, "deadline": "good", "cpu-used": 4, "row-mt": 1}
 SCALE_FLAGS = "area+accurate_rnd+full_chroma_inp+full_chroma_int"
 # ITU-T H.273 matrix to the name that ffmpeg's scale filter has for it; what is not said is BT.601, as it was on the way in.

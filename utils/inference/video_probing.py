@@ -6,6 +6,7 @@ crafted file cannot make us read another one. Nothing here decodes more than the
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,13 +24,12 @@ MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".web
 
 # Demuxers of libavformat that read one self-contained file with moving pictures.
 DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,asf,ogg,mxf,nut,ivf,gif,apng,dv,rm,wtv,swf,amv,"
-    "h264,hevc,vvc,av1,obu,m4v,mpegvideo,mjpeg,vc1,yuv4mpegpipe,h261,h263,gxf,nsv,roq,bink,smk"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,gif,apng,dv,rm,wtv,"
+    "h264,hevc,m4v,mpegvideo,yuv4mpegpipe"
 )
+PICTURE_BRANDS = frozenset({"avif", "heic", "heix", "mif1"})  # AVIF and HEIF photos lie in a MOV container
 # Containers that store packets in decoding order without a time of presentation; their frames come at the packets' times, sorted.
-CONTAINERS_WITHOUT_PTS = frozenset(
-    {"avi", "h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "vc1", "h263", "h261", "obu"}
-)
+CONTAINERS_WITHOUT_PTS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
 FALLBACK_FPS = Fraction(25)
 MAX_SANE_FPS = 1000
 
@@ -203,7 +203,7 @@ def video_stream(container: Any, path: Path) -> Any:
     disposition = av.stream.Disposition
     still = disposition.attached_pic | disposition.still_image | disposition.timed_thumbnails
     streams = [stream for stream in container.streams.video if not stream.disposition & still]
-    if not streams:
+    if not streams or container.metadata.get("major_brand") in PICTURE_BRANDS:
         what = "only sound" if container.streams.audio else "a picture or no media at all"
         raise UnreadableInput(f"{str(path)!r} has no video stream ({what}); give a video file")
     if streams[0].codec_context is None:
@@ -280,4 +280,6 @@ def _colour(frame: Any) -> ColourTags:
 
 
 def _reason(error: Exception) -> str:
+    if getattr(error, "errno", None) == errno.EINVAL:
+        return "not one of the video formats known here"  # what libavformat says to a demuxer outside its list
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().splitlines()[0]

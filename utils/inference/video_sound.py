@@ -58,24 +58,37 @@ class _SoundCopy:
     def __init__(self, track: Any, stream: Any, output: Any) -> None:
         self.track = track
         self.stream = stream
-        self._next = 0
-        self._skips_unplayed = (
-            output.format.name in MATROSKA_MUXERS
-        )  # it would play what an edit list cut off the start
+        self._held: Any = None
+        self._next = -(2**62)
+        # Matroska would play what an edit list cut off the start.
+        self._skips_unplayed = output.format.name in MATROSKA_MUXERS
         stream.metadata.update(kept_tags(track))
         stream.disposition = track.disposition
 
     def feed(self, packet: Any, origin_s: Fraction) -> Iterator[Any]:
-        """Packets to mux for one packet of the original; the last one has no data."""
+        """Packets to mux once `packet` of the original is read: the one before it, for the last one may have to be shortened."""
         if not packet.size or (self._skips_unplayed and packet.is_discard and _ends_before_start(packet)):
             return
         shift = round(origin_s / packet.time_base)
-        dts = packet.dts if packet.dts is not None else packet.pts
-        dts = self._next if dts is None else dts - shift
-        packet.pts = dts if packet.pts is None else packet.pts - shift
-        packet.dts = min(dts, packet.pts)
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        dts = max(self._next, stamp - shift) if stamp is not None else max(self._next, 0)
+        packet.pts = max(dts, packet.pts - shift) if packet.pts is not None else dts
+        packet.dts = dts
         packet.stream = self.stream
-        self._next = dts + (packet.duration or 1)
+        self._next = dts + 1 if stamp is not None else dts + (packet.duration or 1)
+        previous, self._held = self._held, packet
+        if previous is not None:
+            yield previous
+
+    def flush(self, origin_s: Fraction) -> Iterator[Any]:
+        """The last packet, no longer than the track: a parser says what a whole packet lasts, the container where the sound ends."""
+        packet, self._held = self._held, None
+        if packet is None:
+            return
+        if self.track.duration and self.track.start_time is not None:
+            end = self.track.start_time + self.track.duration - round(origin_s / packet.time_base)
+            if 0 < end - packet.pts < (packet.duration or 0):
+                packet.duration = end - packet.pts
         yield packet
 
 
@@ -87,7 +100,7 @@ class _SoundEncoder(_SoundCopy):
         self._graph: Any = None
 
     def feed(self, packet: Any, origin_s: Fraction) -> Iterator[Any]:
-        """Packets to mux for one packet of the original; the last one has no data and empties the encoder."""
+        """Packets to mux for one packet of the original; one without data empties the decoder."""
         try:
             frames = packet.decode()
         except av.FFmpegError:
@@ -99,7 +112,10 @@ class _SoundEncoder(_SoundCopy):
                 self._graph = self._resampler(frame)
             self._graph.push(frame)
             yield from self._encode()
-        if not packet.size and self._graph is not None:
+
+    def flush(self, origin_s: Fraction) -> Iterator[Any]:
+        """What is left in the encoder."""
+        if self._graph is not None:
             self._graph.push(None)
             yield from self._encode()
             yield from self.stream.encode(None)
@@ -167,10 +183,12 @@ def _sound_packets(original: Any, routes: dict[int, _SoundCopy], video: VideoInf
             packet = next(packets, None)
         except av.FFmpegError as error:
             logger.warning("%r: the sound ends early (%s)", str(video.path), error.strerror)
-            return
+            packet = None
         if packet is None:
-            return
+            break
         yield from routes[packet.stream.index].feed(packet, origin_s)
+    for route in routes.values():
+        yield from route.flush(origin_s)
 
 
 def kept_tags(stream: Any) -> dict[str, str]:
