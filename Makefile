@@ -29,9 +29,12 @@ lint: venv
 	$(BIN)/mypy
 
 # insightface depends on the CPU onnxruntime, which must not lie beside onnxruntime-gpu: install the rest, swap the two.
-gpu: venv
-	$(BIN)/python -m pip uninstall --yes onnxruntime
-	$(BIN)/python -m pip install --no-deps -r requirements-gpu.txt
+gpu: $(VENV)/installed-gpu
+
+$(VENV)/installed-gpu: $(VENV)/installed requirements-gpu.txt
+	$(BIN)/python -m pip uninstall --quiet --yes onnxruntime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-gpu.txt
+	touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/results

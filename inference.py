@@ -6,10 +6,10 @@ The work is done in `utils.inference`; heavy libraries are imported after the fl
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -261,8 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     args = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C: nothing half-written stays
-    warnings.showwarning = lambda message, *_: note(args, f"warning: {message}")
-    warnings.simplefilter("always", UserWarning)
+    logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
     try:
         out = run(complete(args))
     except SwapError as error:

@@ -11,6 +11,7 @@ from PIL import ImageCms, ImageOps
 
 from utils.errors import BadArgument, UnreadableInput
 from utils.marks import DIGITAL_SOURCE_TYPE
+from utils.picture_codecs import StoredPicture
 from utils.pictures import UPRIGHT_TURNS, Picture, put_back, read_picture, to_bgr, write_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -23,7 +24,7 @@ def random_pixels(shape, dtype=np.uint8, seed=0):
 def plain(pixels, orientation=1, icc=None):
     turned = np.rot90(to_bgr(pixels), -UPRIGHT_TURNS[orientation][0])
     upright = turned[:, ::-1] if UPRIGHT_TURNS[orientation][1] else turned
-    return Picture(np.ascontiguousarray(upright), pixels, orientation, icc, None)
+    return Picture(np.ascontiguousarray(upright), StoredPicture(pixels, orientation, icc))
 
 
 def with_a_patch(picture):
@@ -50,7 +51,7 @@ def test_untouched_pixels_stay_bit_identical_in_every_depth(tmp_path, extension,
     result = with_a_patch(picture)
     path = tmp_path / f"result{extension}"
     write_picture(path, picture, result)
-    stored = read_picture(path).stored
+    stored = read_picture(path).stored.pixels
     assert stored.dtype == dtype
     assert stored.shape == shape
     touched = (
@@ -61,10 +62,10 @@ def test_untouched_pixels_stay_bit_identical_in_every_depth(tmp_path, extension,
         > 0
     )
     assert 0 < touched.sum() <= 25
-    np.testing.assert_array_equal(stored[~touched], picture.stored[~touched])
+    np.testing.assert_array_equal(stored[~touched], picture.stored.pixels[~touched])
     np.testing.assert_array_equal(stored, put_back(picture, result))
     if len(shape) == 3 and shape[2] == 4:
-        np.testing.assert_array_equal(stored[..., 3], picture.stored[..., 3])
+        np.testing.assert_array_equal(stored[..., 3], picture.stored.pixels[..., 3])
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT_TURNS)
@@ -99,7 +100,7 @@ def test_every_format_carries_the_mark_and_the_profile(tmp_path, extension):
         xmp = written.info.get("xmp") or written.getexif().get(700) or written.info.get("XML:com.adobe.xmp")
         assert DIGITAL_SOURCE_TYPE in (xmp if isinstance(xmp, str) else bytes(xmp).decode("utf-8"))
         assert written.info["icc_profile"] == SRGB
-    assert read_picture(path).icc == SRGB
+    assert read_picture(path).stored.icc == SRGB
 
 
 def test_a_thumbnail_of_the_original_is_not_passed_on(tmp_path):
@@ -121,7 +122,7 @@ def test_a_profile_of_other_channels_is_dropped(tmp_path):
     profile = bytearray(SRGB)
     profile[16:20] = b"CMYK"
     PillowImage.fromarray(random_pixels((32, 32, 4)), "CMYK").save(source, icc_profile=bytes(profile))
-    assert read_picture(source).icc is None
+    assert read_picture(source).stored.icc is None
 
 
 def test_jpeg_is_written_finely_and_without_alpha(tmp_path):
@@ -129,7 +130,7 @@ def test_jpeg_is_written_finely_and_without_alpha(tmp_path):
     picture = plain(smooth)
     write_picture(tmp_path / "result.jpg", picture, picture.bgr)
     written = read_picture(tmp_path / "result.jpg")
-    assert written.stored.shape == (64, 64, 3)
+    assert written.stored.pixels.shape == (64, 64, 3)
     assert np.abs(written.bgr.astype(int) - picture.bgr).mean() < 1
 
 

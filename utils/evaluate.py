@@ -210,8 +210,8 @@ def summary_line(name: str, scores: Sequence[SwapScore]) -> str:
 
     nearer, retrieved = sum(score.nearer_source for score in scores), sum(score.retrieved for score in scores)
     return (
-        f"{name:<22} {count:>4} swaps  to source {mean('to_source'):.3f}  to target {mean('to_target'):.3f}  other photo {mean('to_other'):.3f}"
-        f"  nearer source {nearer}/{count}  retrieved {retrieved}/{count}"
+        f"{name:<22} {count:>4} swaps  to source {mean('to_source'):.3f}  to target {mean('to_target'):.3f}"
+        f"  other photo {mean('to_other'):.3f}  nearer source {nearer}/{count}  retrieved {retrieved}/{count}"
         f"  mouth {mean('mouth'):.4f}  eyes {mean('eyes'):.4f}  yaw {mean('yaw_deg'):.2f}"
     )
 

@@ -11,17 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.mesh.canvas import FloatImage
+from models.mesh.colour import blur
 from models.mesh.topology import Indices
 from utils.inference.records import Image
 
 SKIN, FEATURES = 1, 2  # zones
-BAND_SIGMAS_PX = (0.8, 1.6, 3.2)  # in pixels of the frame; a band is what the next blur takes away
+BAND_SIGMAS_PX = (0.8, 1.6, 3.2, 6.4)  # in pixels of the frame; a band is what a blur takes away from the one before
 COARSEST_SCALE = (
     2.5  # of a canvas over its frame, up to which the bands grow with it: beyond, they would hold the features
 )
 BAND_MATCHING = (1.0, 0.8, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
 BAND_GAIN_RANGES = ((0.05, 2.0), (0.2, 1.6), (0.5, 1.3))
-FOCUS_SLACK = (2.0, 1.2, np.inf)  # faces differ: only a clear lack of focus limits a band
+FOCUS_OF_SHARP_FACES = (0.65, 0.8, 0.9)  # two portraits in focus rarely differ by more than this
+FOCUS_POWER = 2.0
+LEAST_EDGE_SHARE = 0.05  # of the power at the features, however noisy the picture is
 SILENCE = 0.15  # grey levels; weaker bands are rounding
 FEWEST_PIXELS, MOST_PIXELS = 100, 8000  # that are compared
 MEDIAN_OF_SQUARE = 0.4549  # of a normal variable
@@ -50,37 +53,45 @@ def match_detail(
     wanted, present = ([_strength(band, skin) for band in split] for split in (target_bands, bands))
     gains = [
         float(np.clip(((strong + SILENCE) / (weak + SILENCE)) ** matching, *bounds))
-        for strong, weak, matching, bounds in zip(wanted, present, BAND_MATCHING, BAND_GAIN_RANGES, strict=True)
+        for strong, weak, matching, bounds in zip(wanted, present, BAND_MATCHING, BAND_GAIN_RANGES, strict=False)
     ]
-    gains = _limit_to_focus(gains, target_bands, bands, _places(zones, FEATURES))
+    gains = _limit_to_focus(gains, target_bands, bands, skin, _places(zones, FEATURES))
     change = np.zeros_like(bands[0])
-    for band, gain in zip(bands, gains, strict=True):
+    for band, gain in zip(bands, gains, strict=False):  # the coarsest band is only there to compare the others with
         change += band * np.float32(gain - 1)
     missing = np.sqrt(max(wanted[0] ** 2 - (gains[0] * present[0]) ** 2, 0.0))
     if missing > SILENCE + (1 - GRAIN_SHARE) * wanted[0]:
         grain = _make_grain(bands[0].shape, GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
         change += grain * np.float32(
-            min(GRAIN_SHARE * missing / _strength(_split(grain, unit_px)[0], skin), LARGEST_GRAIN)
+            min(GRAIN_SHARE * missing / _strength(_split(grain, unit_px, 1)[0], skin), LARGEST_GRAIN)
         )
     return _add_light(image, change)
 
 
 def _limit_to_focus(
-    gains: list[float], target_bands: list[FloatImage], bands: list[FloatImage], features: Indices
+    gains: list[float], target_bands: list[FloatImage], bands: list[FloatImage], skin: Indices, features: Indices
 ) -> list[float]:
-    """Lower the gains of the fine bands where the target is out of focus or moving.
+    """Lower the gains of those bands that the target's lens, or its motion, has weakened.
 
     Skin cannot tell, as it may be noisy and blurred at once; but at the edges of eyes, brows and lips, how much weaker a fine
-    band is than the coarsest one depends on the lens and hardly on the face.
+    band is than the coarsest one depends on the focus and hardly on the face.
     """
     if len(features) < FEWEST_PIXELS:
         return gains
     wanted, present = (
-        [float(np.sqrt(np.square(band.ravel()[features]).mean())) + SILENCE for band in split]
-        for split in (target_bands, bands)
+        [_edge_strength(band, skin, features) + SILENCE for band in split] for split in (target_bands, bands)
     )
     focus = [(strong / wanted[-1]) / (weak / present[-1]) for strong, weak in zip(wanted, present, strict=True)]
-    return [min(gain, slack * sharp) for gain, slack, sharp in zip(gains, FOCUS_SLACK, focus, strict=True)]
+    return [
+        min(gain, (sharp / least) ** FOCUS_POWER)
+        for gain, sharp, least in zip(gains, focus, FOCUS_OF_SHARP_FACES, strict=False)
+    ]
+
+
+def _edge_strength(band: FloatImage, skin: Indices, features: Indices) -> float:
+    """Root mean square of a band at the features, less what is texture or noise and on the skin, too."""
+    power = float(np.square(band.ravel()[features]).mean())
+    return float(np.sqrt(max(power - _strength(band, skin) ** 2, LEAST_EDGE_SHARE * power)))
 
 
 def _places(zones: NDArray[np.uint8], zone: int) -> Indices:
@@ -106,11 +117,11 @@ def _add_light(image: FloatImage, change: FloatImage) -> FloatImage:
     return cv2.add(image, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dst=image)
 
 
-def _split(grey: FloatImage, unit_px: float) -> list[FloatImage]:
-    """Bands from fine to coarse; what the last blur leaves is dropped."""
+def _split(grey: FloatImage, unit_px: float, count: int = len(BAND_SIGMAS_PX)) -> list[FloatImage]:
+    """The first `count` bands, fine ones first; what the last blur leaves is dropped."""
     bands = []
-    for sigma in BAND_SIGMAS_PX:
-        softer = cv2.GaussianBlur(grey, (0, 0), sigma * unit_px)
+    for sigma in BAND_SIGMAS_PX[:count]:
+        softer = blur(grey, sigma * unit_px)
         bands.append(grey - softer)
         grey = softer
     return bands

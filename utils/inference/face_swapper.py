@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
@@ -17,12 +17,23 @@ from utils.inference.frame_records import FrameRecord, read_records, write_recor
 from utils.inference.image_processing import find_faces
 from utils.inference.matching import PersonMatcher
 from utils.inference.records import Identity, Image, ModelPack, View
-from utils.inference.video_processing import VideoInfo, get_final_video, get_target, read_video, write_segment
+from utils.inference.video_processing import (
+    VideoInfo,
+    get_final_video,
+    get_target,
+    read_video,
+    segment_codec,
+    write_segment,
+)
 from utils.marks import VIDEO_COMMENT
+
+logger = logging.getLogger(__name__)
 
 SEGMENT_FRAMES = 250  # rendered, encoded and closed together
 
 Item = TypeVar("Item")
+
+
 class Progress(Protocol):
     """Wraps an iterable so that going through it is shown."""
 
@@ -89,7 +100,7 @@ class FaceSwapper:
                 f"no face found in '{name}' ({self._score_text(best_score)}); lower --det_thresh or use a clearer photo"
             )
         if len(faces) > 1:
-            warnings.warn(f"'{name}' shows {len(faces)} faces; the largest is taken", stacklevel=2)
+            logger.warning(f"'{name}' shows {len(faces)} faces; the largest is taken")
         face = max(faces, key=lambda face: face.area)
         return Identity(self.pack.embedder.embed(image, face), (View(image, face, name),))
 
@@ -135,7 +146,8 @@ class FaceSwapper:
             records_path = workspace / "records.jsonl"
             pts = self._analyse(video, records_path, matcher, summary)
             report = self._report(matcher, summary, persons, str(target))
-            segments = list(self._render(video, records_path, len(pts), workspace, sources))
+            frames = self._progress(self._render(video, records_path, sources), "swap", len(pts))
+            segments = _write_segments(frames, len(pts), workspace, video, segment_codec(out))
             get_final_video(segments, pts, video, unfinished, VIDEO_COMMENT)
         return report
 
@@ -151,18 +163,10 @@ class FaceSwapper:
                 pts.append(record.pts)
         return pts
 
-    def _render(
-        self, video: VideoInfo, records_path: Path, count: int, folder: Path, sources: Sequence[Identity]
-    ) -> Iterator[Path]:
-        """Render and encode segment by segment; yield the path of each finished one."""
-        records_of_frames, records_of_swaps = read_records(records_path), read_records(records_path)
-        frames = _checked_frames(get_target(video), records_of_frames)
-        swapped = model_inference(frames, records_of_swaps, self.pack, sources, self.batch_size)
-        shown = iter(self._progress(swapped, "swap", count))
-        for first in range(0, count, SEGMENT_FRAMES):
-            path = folder / f"segment_{first // SEGMENT_FRAMES:06d}.mkv"
-            write_segment(islice(shown, SEGMENT_FRAMES), path, video)
-            yield path
+    def _render(self, video: VideoInfo, records_path: Path, sources: Sequence[Identity]) -> Iterator[Image]:
+        """Swap the analysed frames, in order."""
+        frames = _checked_frames(get_target(video), read_records(records_path))
+        return model_inference(frames, read_records(records_path), self.pack, sources, self.batch_size)
 
     def _matcher(self, sources: Sequence[Identity], persons: Sequence[Identity]) -> PersonMatcher:
         if persons and len(persons) != len(sources):
@@ -194,7 +198,7 @@ class FaceSwapper:
                 f"'{name}' never shows the person of {', '.join(unseen)}; lower --similarity_th or use another photo"
             )
         if unseen:
-            warnings.warn(f"'{name}' never shows the person of {', '.join(unseen)}", stacklevel=3)
+            logger.warning(f"'{name}' never shows the person of {', '.join(unseen)}")
         return SwapReport(summary.frames, summary.frames_with_face, summary.swaps, tuple(matcher.best_similarity))
 
     def _score_text(self, best_score: float) -> str:
@@ -202,6 +206,15 @@ class FaceSwapper:
         if best_score < threshold:
             return f"best score {best_score:.2f} < {threshold:.2f}"
         return f"best score {best_score:.2f}, but the landmarks did not confirm a face"
+
+
+def _write_segments(frames: Iterable[Image], count: int, folder: Path, video: VideoInfo, codec: str) -> list[Path]:
+    """Encode `count` frames in segments, each by itself; return their paths."""
+    remaining = iter(frames)
+    segments = [folder / f"segment_{first // SEGMENT_FRAMES:06d}.mp4" for first in range(0, count, SEGMENT_FRAMES)]
+    for segment in segments:
+        write_segment(islice(remaining, SEGMENT_FRAMES), segment, video, codec)
+    return segments
 
 
 def _checked_frames(frames: Iterable[tuple[int, Image]], records: Iterable[FrameRecord]) -> Iterator[Image]:

@@ -166,6 +166,7 @@ def read_video(path: Path) -> VideoInfo:
     """
     with open_video(path) as container:
         stream = video_stream(container, path)
+        _check_whole(stream, path)
         frame = _first_frame(container, stream, path)
         rotation_deg, mirrored = _orientation(frame)
         turned = rotation_deg in (90, 270)
@@ -209,6 +210,16 @@ def video_stream(container: Any, path: Path) -> Any:
     if streams[0].codec_context is None:
         raise UnreadableInput(f"the video codec of {str(path)!r} is not known here; convert the file to H.264 first")
     return streams[0]
+
+
+def _check_whole(stream: Any, path: Path) -> None:
+    """Refuse a file whose own index names frames behind its end: an interrupted copy or download, of which half would be swapped."""
+    size = path.stat().st_size
+    missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
+    if missing:
+        raise UnreadableInput(
+            f"{str(path)!r} is cut short: {missing} of its {len(stream.index_entries)} frames lie behind its end; copy it again"
+        )
 
 
 def _first_frame(container: Any, stream: Any, path: Path) -> Any:

@@ -1,0 +1,218 @@
+"""Picture bytes to pixels and back, with their metadata.
+
+OpenCV decodes and encodes; what it leaves out is added here: TIFF metadata, unpremultiplied TIFF alpha, clean EXIF, conforming XMP.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from utils import marks
+from utils.errors import UnreadableInput, UnwritableOutput
+from utils.inference.records import Image
+
+Pixels: TypeAlias = NDArray[Any]  # uint8 or uint16; (H, W), (H, W, 3) or (H, W, 4)
+
+JPEG_QUALITY = 95
+WEBP_LOSSLESS = 101  # OpenCV: a quality above 100 means lossless
+EXIF_ORIENTATION, EXIF_GPS = 0x0112, 0x8825
+TIFF_XMP, TIFF_ICC, TIFF_ORIENTATION = 700, 34675, 274
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+ORIENTATIONS = range(1, 9)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPicture:
+    """What a picture file holds.
+
+    Attributes:
+        pixels: as stored, before the orientation is applied; BGR or BGRA order.
+        orientation: EXIF orientation, 1 to 8.
+        icc: colour profile that describes `pixels`, or None.
+        exif: EXIF block (without its thumbnail, which would show the original face, and without GPS), or None.
+    """
+
+    pixels: Pixels
+    orientation: int = 1
+    icc: bytes | None = None
+    exif: bytes | None = None
+
+
+def decode_picture(encoded: bytes, path: Path) -> StoredPicture:
+    """Decode the bytes of a picture file; `path` is for messages.
+
+    Raises:
+        UnreadableInput: if they are damaged, cut short or no picture.
+    """
+    pixels, metadata = _decode(path, encoded)
+    exif, orientation = _clean_exif(metadata.get(cv2.IMAGE_METADATA_EXIF))
+    icc = metadata.get(cv2.IMAGE_METADATA_ICCP)
+    if encoded[:4] in TIFF_SIGNATURES:
+        icc, orientation = _tiff_profile_and_orientation(encoded)
+    return StoredPicture(pixels, orientation, icc if _profile_fits(icc, pixels) else None, exif)
+
+
+def to_eight_bit(pixels: Pixels) -> Image:
+    """uint8 of uint8 or uint16 pixels, 65535 becoming 255."""
+    return np.round(pixels / 257.0).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
+def encode_picture(picture: StoredPicture, path: Path) -> bytes:
+    """Encode in the format of the extension of `path`, with the marks; PNG for an extension that is not one of JPEG, WebP or TIFF.
+
+    Raises:
+        UnwritableOutput: if the encoder refuses.
+    """
+    extension, pixels = path.suffix.lower(), picture.pixels
+    if extension in (".tif", ".tiff"):
+        return _encode_tiff(picture)
+    if extension in (".jpg", ".jpeg"):
+        opaque = pixels[:, :, :3] if pixels.ndim == 3 else pixels  # JPEG has no alpha
+        options = [
+            cv2.IMWRITE_JPEG_QUALITY,
+            JPEG_QUALITY,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ]
+        return marks.insert_xmp_into_jpeg(_imencode(path, ".jpg", to_eight_bit(opaque), picture, options))
+    if extension == ".webp":
+        options = [cv2.IMWRITE_WEBP_QUALITY, WEBP_LOSSLESS]
+        return _imencode(path, ".webp", to_eight_bit(pixels), picture, options, xmp=marks.XMP_PACKET)
+    return marks.insert_xmp_into_png(_imencode(path, ".png", pixels, picture, []))
+
+
+def _decode(path: Path, encoded: bytes) -> tuple[Pixels, dict[int, bytes]]:
+    """Pixels as stored, and the metadata blocks by OpenCV's kinds."""
+    from_tiff = _decode_tiff(encoded) if encoded[:4] in TIFF_SIGNATURES else None
+    if from_tiff is not None:
+        return from_tiff, {}
+    previous = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its complaints would come before our one line
+    try:
+        flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels, kinds, blocks = cv2.imdecodeWithMetadata(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error:
+        pixels, kinds, blocks = None, (), ()
+    finally:
+        cv2.utils.logging.setLogLevel(previous)
+    if pixels is None:
+        raise UnreadableInput(
+            f"'{path}' is not a picture that can be decoded, or is cut short; use a whole PNG, JPEG, WebP or TIFF file"
+        )
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise UnreadableInput(f"'{path}' has {pixels.dtype} pixels; convert it to 8 or 16 bits a channel")
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim == 3 and pixels.shape[2] == 2:
+        pixels = cv2.merge([pixels[:, :, 0]] * 3 + [pixels[:, :, 1]])
+    return pixels, {int(kind): np.asarray(block, np.uint8).tobytes() for kind, block in zip(kinds, blocks, strict=True)}
+
+
+def _decode_tiff(encoded: bytes) -> Pixels | None:
+    """Pixels in BGR order of a plain TIFF, or None to leave it to OpenCV, which knows more compressions but premultiplies alpha."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(encoded)) as tiff:
+            page = tiff.pages[0]
+            if page.photometric not in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.MINISBLACK):
+                return None
+            pixels = page.asarray()
+    except Exception:  # a damaged file or a compression that tifffile leaves to another package
+        return None
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[2:] not in ((), (3,), (4,)):
+        return None
+    if pixels.ndim == 2:
+        return pixels
+    return np.ascontiguousarray(np.concatenate([pixels[:, :, 2::-1], pixels[:, :, 3:]], axis=2))
+
+
+def _clean_exif(block: bytes | None) -> tuple[bytes | None, int]:
+    """The EXIF block without thumbnail and GPS, and the orientation; a block that cannot be read is left out."""
+    if not block:
+        return None, 1
+    exif = PillowImage.Exif()
+    try:
+        exif.load(block)
+        orientation = int(exif.get(EXIF_ORIENTATION, 1))
+        if EXIF_GPS in exif:
+            del exif[EXIF_GPS]
+        cleaned = exif.tobytes().removeprefix(b"Exif\0\0")
+    except Exception:  # Pillow lets errors of many kinds through on hostile blocks; the pixels are what matters
+        return None, 1
+    return cleaned, orientation if orientation in ORIENTATIONS else 1
+
+
+def _tiff_profile_and_orientation(encoded: bytes) -> tuple[bytes | None, int]:
+    """OpenCV gives the metadata of TIFF files neither on reading nor on writing."""
+    try:
+        with PillowImage.open(io.BytesIO(encoded)) as tiff:
+            tags = tiff.getexif()
+            icc = tags.get(TIFF_ICC)
+            orientation = int(tags.get(TIFF_ORIENTATION, 1))
+    except Exception:  # as above
+        return None, 1
+    return (bytes(icc) if icc else None), orientation if orientation in ORIENTATIONS else 1
+
+
+def _profile_fits(icc: bytes | None, pixels: Pixels) -> bool:
+    """Whether a colour profile describes the decoded pixels; that of a CMYK file, which decodes to BGR, does not."""
+    if icc is None or len(icc) < 20:
+        return False
+    return icc[16:20] == (b"GRAY" if pixels.ndim == 2 else b"RGB ")
+
+
+def _imencode(
+    path: Path, extension: str, pixels: Pixels, picture: StoredPicture, options: Sequence[int], xmp: bytes | None = None
+) -> bytes:
+    blocks = [
+        (cv2.IMAGE_METADATA_EXIF, picture.exif),
+        (cv2.IMAGE_METADATA_XMP, xmp),
+        (cv2.IMAGE_METADATA_ICCP, picture.icc),
+    ]
+    present = [(kind, np.frombuffer(block, np.uint8)) for kind, block in blocks if block]
+    try:
+        done, encoded = cv2.imencodeWithMetadata(
+            extension,
+            np.ascontiguousarray(pixels),
+            [kind for kind, _ in present],
+            [block for _, block in present],
+            list(options),
+        )
+    except cv2.error as error:
+        raise UnwritableOutput(f"cannot encode '{path}' ({error.err}); use another format") from error
+    if not done:
+        raise UnwritableOutput(f"cannot encode '{path}'; use another format")
+    return np.asarray(encoded, np.uint8).tobytes()
+
+
+def _encode_tiff(picture: StoredPicture) -> bytes:
+    import tifffile
+
+    pixels = picture.pixels
+    rgb = pixels if pixels.ndim == 2 else np.concatenate([pixels[:, :, 2::-1], pixels[:, :, 3:]], axis=2)
+    tags = [
+        (TIFF_XMP, 1, len(marks.XMP_PACKET), marks.XMP_PACKET, True),
+        (TIFF_ORIENTATION, 3, 1, picture.orientation, True),
+    ]
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        rgb,
+        compression="zlib",
+        photometric="minisblack" if rgb.ndim == 2 else "rgb",
+        extrasamples=["unassalpha"] if rgb.ndim == 3 and rgb.shape[2] == 4 else None,
+        iccprofile=picture.icc,
+        extratags=tags,
+        metadata=None,
+    )
+    return buffer.getvalue()
