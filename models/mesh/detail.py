@@ -18,11 +18,11 @@ from utils.inference.records import Image
 SKIN, FEATURES = 1, 2  # zones
 BAND_SIGMAS_PX = (0.8, 1.6, 3.2, 6.4)  # in pixels of the frame; a band is what a blur takes away from the one before
 COARSEST_SCALE = (
-    2.5  # of a canvas over its frame, up to which the bands grow with it: beyond, they would hold the features
+    2.5  # canvas over frame pixels up to which the bands grow along: beyond, they would hold whole features
 )
 BAND_MATCHING = (1.0, 0.8, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
 BAND_GAIN_RANGES = ((0.05, 2.0), (0.2, 1.6), (0.5, 1.3))
-FOCUS_OF_SHARP_FACES = (0.65, 0.8, 0.9)  # two portraits in focus rarely differ by more than this
+FOCUS_OF_SHARP_FACES = (0.55, 0.8, 0.9)  # two portraits in focus rarely differ by more than this
 FOCUS_POWER = 2.0
 LEAST_EDGE_SHARE = 0.05  # of the power at the features, however noisy the picture is
 SILENCE = 0.15  # grey levels; weaker bands are rounding
@@ -30,7 +30,7 @@ FEWEST_PIXELS, MOST_PIXELS = 100, 8000  # that are compared
 MEDIAN_OF_SQUARE = 0.4549  # of a normal variable
 GRAIN_SIZE_PX = 0.6  # in pixels of the frame
 GRAIN_SHARE, LARGEST_GRAIN = 0.7, 10.0  # of what is missing; grey levels
-EMPHASIS, EMPHASIS_SIGMA_PX = 0.5, 0.8
+EMPHASIS, EMPHASIS_SIGMA_PX = 0.5, 0.8  # what linear interpolation takes away at about the frame's scale
 
 
 def match_detail(
@@ -79,7 +79,8 @@ def _limit_to_focus(
     if len(features) < FEWEST_PIXELS:
         return gains
     wanted, present = (
-        [_edge_strength(band, skin, features) + SILENCE for band in split] for split in (target_bands, bands)
+        [_edge_strength(split[0], skin, features), *(_power(band, features) ** 0.5 for band in split[1:])]
+        for split in (target_bands, bands)
     )
     focus = [(strong / wanted[-1]) / (weak / present[-1]) for strong, weak in zip(wanted, present, strict=True)]
     return [
@@ -88,9 +89,13 @@ def _limit_to_focus(
     ]
 
 
+def _power(band: FloatImage, places: Indices) -> float:
+    return float(np.square(band.ravel()[places]).mean()) + SILENCE**2
+
+
 def _edge_strength(band: FloatImage, skin: Indices, features: Indices) -> float:
-    """Root mean square of a band at the features, less what is texture or noise and on the skin, too."""
-    power = float(np.square(band.ravel()[features]).mean())
+    """Root mean square of the finest band at the features, less the noise, which is as strong on the skin."""
+    power = _power(band, features)
     return float(np.sqrt(max(power - _strength(band, skin) ** 2, LEAST_EDGE_SHARE * power)))
 
 
