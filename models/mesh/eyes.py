@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.mesh.canvas import FloatImage, Portrait
 from models.mesh.colour import from_lab, to_lab
 from models.mesh.raster import SUBPIXEL_BITS, draw_triangle_ids, fixed_point, interpolate, triangle_affines
-from models.mesh.topology import EYES, EyeIndices, Indices
+from models.mesh.topology import CHEEKS_AND_NOSE, EYES, EyeIndices, Indices
 from utils.inference.records import Image, Points
 
 EyeColour: TypeAlias = NDArray[np.float32]
@@ -26,6 +26,7 @@ SOLID = 0.3  # weight from which on a pixel belongs to the eye
 OPEN_ENOUGH = 0.8  # lid distance in iris radii under which an eye shows too little to be used
 OPENER_THAN = 0.8  # of the target's opening, which the source's must reach
 SMALLEST_IRIS_PX = 2.0
+WHITES_LIT = 0.5  # lightness of the whites over that of the skin, below which an eye lies in shadow or behind glasses
 SPLINE_STIFFNESS = 0.01
 SPLINE_GRID = 24  # nodes each way at which the spline is computed
 EXPOSURE_RANGE = (0.4, 1.8)
@@ -74,33 +75,49 @@ def warp_opening(target: Portrait, points: Points, hole: Indices) -> Patch:
 
 
 def give_source_eyes(
-    patches: list[Patch], points: Points, source: Portrait, colours: tuple[EyeColour | None, ...], grey: bool
+    patches: list[Patch], points: Points, source: Portrait, lit: bool, colours: tuple[EyeColour | None, ...], grey: bool
 ) -> list[Patch]:
     """Replace the target's eyes by the source's; both or none, as a face with one of each seems to wink.
 
-    Where the source's eyes are less open than the target's, the target's stay and take the colour of the source's irises.
+    Where the source's eyes are in the dark or less open than the target's, the target's stay and take the colour of the source's irises.
 
     Args:
         patches: the openings of the right and the left eye, from `warp_opening`.
         points: (478, 3) landmarks of the result.
         source: canvas to sample.
+        lit: whether the source's eyes can be seen well, from `are_eyes_lit`.
         colours: of the source's irises.
         grey: whether the target has no colour.
     """
-    if _eyes_usable(points, source.points):
+    if lit and _open_enough(points, source.points):
         return [_transplant(patch, points, source, eye, grey) for patch, eye in zip(patches, EYES, strict=True)]
     if grey:
         return patches
     return [_recolour(patch, points, eye, colour) for patch, eye, colour in zip(patches, EYES, colours, strict=True)]
 
 
-def _eyes_usable(points: Points, source_points: Points) -> bool:
+def _open_enough(points: Points, source_points: Points) -> bool:
     wanted, present = (
         float(np.mean([_lid_distance(face, eye) / iris_radius(face, eye) for eye in EYES]))
         for face in (points, source_points)
     )
     radius_px = float(np.mean([iris_radius(points, eye) for eye in EYES]))
     return present >= max(OPENER_THAN * wanted, OPEN_ENOUGH) and radius_px >= SMALLEST_IRIS_PX
+
+
+def are_eyes_lit(image: Image, points: Points) -> bool:
+    """Whether the whites of both eyes are bright beside the skin: exposed like the target's, dark ones would turn red or blue."""
+
+    def lightness(polygon: tuple[int, ...], percentile: float) -> float:
+        box = _box_around(points[list(polygon)], 1, image.shape[0])
+        left, top, right, bottom = box
+        inside = np.zeros((bottom - top, right - left), np.uint8)
+        cv2.fillPoly(inside, [fixed_point(points[list(polygon)] - (left, top, 0))], 1, cv2.LINE_8, SUBPIXEL_BITS)
+        values = to_lab(image[top:bottom, left:right])[..., 0][inside > 0]
+        return float(np.percentile(values, percentile)) if len(values) else 0.0
+
+    whites = min(lightness(eye.ring, 85) for eye in EYES)
+    return whites >= WHITES_LIT * lightness(CHEEKS_AND_NOSE, 50)
 
 
 def iris_radius(points: Points, eye: EyeIndices) -> float:

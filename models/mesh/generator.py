@@ -96,7 +96,8 @@ def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopolo
     below = area.of(target.image)
     result = from_lab(apply_tone(to_lab(area.of(warped)), estimate_tone(seen), area))
     eyes = [warp_opening(target, points, hole) for hole in topology.eye_holes]
-    for eye in give_source_eyes(eyes, points, source, texture.eye_colours, is_grey(seen.target)):
+    grey = is_grey(seen.target)
+    for eye in give_source_eyes(eyes, points, source, texture.eyes_lit, texture.eye_colours, grey):
         lay_in(result, eye, area.origin(size))
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features > 0.5, FEATURES, 0)).astype(np.uint8)
     zones = cv2.resize(area.of(zones), below.shape[1::-1], interpolation=cv2.INTER_NEAREST)

@@ -23,7 +23,7 @@ from utils.inference.records import Points
 EYE_SIZE_RANGE = (0.8, 1.25)
 MOUTH_SIZE_RANGE = (0.85, 1.18)
 MOUTH_SIZE_SHARE = 0.5  # of the difference in mouth width that is taken over: a smile is wide, too
-BROW_RAISE_SHARE = 0.5  # raised brows are expression and only half identity
+BROW_RAISE_SHARE = 0.75  # of the brows' own height that is taken over: the rest is expression
 OPENING_POWER = 0.4  # share of the source's habitual eye opening, in logarithms
 OPENING_RANGE = (0.75, 1.45)
 BLINK_OPENING = (0.08, 0.16)  # height / width of the eyes: closed below, taken over in full above

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.mesh.canvas import Portrait, choose_size, cut_out, estimate_frame_to_canvas, resize_points
-from models.mesh.eyes import EyeColour, measure_eye_colour
+from models.mesh.eyes import EyeColour, are_eyes_lit, measure_eye_colour
 from models.mesh.raster import draw_triangle_ids
 from models.mesh.topology import EYES, FACING, LANDMARK_COUNT, VERTEX_COUNT, MeshTopology
 from utils.inference.alignment import transform_points
@@ -31,12 +31,14 @@ class SourceTexture:
         levels: BGR canvases of the photo, finest first, each half as large as the one before.
         points: (478, 3) landmarks in pixels of `levels[0]`.
         own_weight: (468,) in [0, 1]; below 1 where the mirrored half of the face is to be taken instead.
+        eyes_lit: whether the eyes can be seen well enough to be used.
         eye_colours: iris colour of the right and the left eye; None where it cannot be measured.
     """
 
     levels: tuple[Image, ...]
     points: Points
     own_weight: NDArray[np.float64]
+    eyes_lit: bool
     eye_colours: tuple[EyeColour | None, ...]
 
     def portrait_for(self, size: int) -> Portrait:
@@ -72,7 +74,8 @@ def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
         levels.append(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA))
     visibility = measure_visibility(points, topology, size)
     eye_colours = tuple(measure_eye_colour(canvas, points, eye) for eye in EYES)
-    return SourceTexture(tuple(levels), points, weigh_own_half(visibility, topology), eye_colours)
+    own_weight = weigh_own_half(visibility, topology)
+    return SourceTexture(tuple(levels), points, own_weight, are_eyes_lit(canvas, points), eye_colours)
 
 
 def weigh_own_half(visibility: NDArray[np.float64], topology: MeshTopology) -> NDArray[np.float64]:
