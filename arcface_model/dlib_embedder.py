@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from coordinate_reg.mesh_points import LEFT_EYE, NOSE_BASE, RIGHT_EYE
 from utils.inference.alignment import estimate_similarity, warp_antialiased
 from utils.inference.records import Embedding, Face, Image
 from utils.onnx_session import open_session
@@ -27,7 +28,7 @@ CHIP_POINTS = np.array(
         [0.4901123135679, 0.6277975316475],
     ]
 )
-MESH_OF_CHIP_POINTS = (263, 362, 33, 133, 2)  # the same five in the 478-point mesh
+MESH_OF_CHIP_POINTS = (LEFT_EYE.outer, LEFT_EYE.inner, RIGHT_EYE.outer, RIGHT_EYE.inner, NOSE_BASE)
 
 
 class DlibEmbedder:

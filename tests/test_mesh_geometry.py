@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinate_reg.mesh_points import EYES, LANDMARK_COUNT, OVAL, VERTEX_COUNT
 from models.mesh.canvas import (
     CELLS,
     choose_area,
@@ -17,7 +18,7 @@ from models.mesh.canvas import (
 from models.mesh.raster import draw_triangle_ids, interpolate, triangle_affines
 from models.mesh.shape import blend_shape, eye_opening
 from models.mesh.texture import measure_visibility, weigh_own_half
-from models.mesh.topology import EYES, LANDMARK_COUNT, OVAL, VERTEX_COUNT, build_topology
+from models.mesh.topology import build_topology
 from tests.test_mesh_topology import TRIANGLES
 from utils.inference.alignment import estimate_similarity, scale_of, transform_points
 from utils.inference.image_processing import find_faces

@@ -5,17 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.mesh.topology import (
-    EYES,
-    LIPS,
-    LIPS_INNER,
-    MIDLINE,
-    OVAL,
-    VERTEX_COUNT,
-    MeshTopology,
-    build_topology,
-    fill_ring,
-)
+from coordinate_reg.mesh_points import EYES, LIPS, LIPS_INNER, MIDLINE, OVAL, VERTEX_COUNT
+from models.mesh.topology import MeshTopology, build_topology, fill_ring
 
 TRIANGLES = Path(__file__).resolve().parents[1] / "weights" / "builtin" / "face_mesh_triangles.npy"
 

@@ -23,6 +23,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from coordinate_reg.mesh_points import EYES, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT
+from models.mesh.shape import eye_opening
 from models.packs import load_builtin_pack
 from utils.errors import BadArgument, SwapError
 from utils.inference.alignment import warp_antialiased
@@ -36,10 +38,7 @@ TARGET_STEPS = (1, 5)
 CELL_PX = 224
 SWAPS_IN_A_ROW, SWAPS_ON_A_SHEET = 2, 12
 
-# Points of the 478-point mesh.
-INNER_LIPS, MOUTH_CORNERS = (13, 14), (61, 291)
-LIDS, EYE_CORNERS = ((159, 145), (386, 374)), ((33, 133), (362, 263))
-CHEEKS = (234, 454)
+CHEEKS = (234, 454)  # of the 478-point mesh: right and left end of the face
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,11 @@ class Shown:
     images: tuple[Image, Image, Image]
 
 
-def opening(landmarks: Points, lids: tuple[int, int], corners: tuple[int, int]) -> float:
-    """Distance of two lids or lips over the distance of the corners."""
-    points = landmarks[:, :2]
-    width = float(np.linalg.norm(points[corners[0]] - points[corners[1]]))
-    return float(np.linalg.norm(points[lids[0]] - points[lids[1]])) / max(width, 1e-6)
+def mouth_opening(landmarks: Points) -> float:
+    """Distance of the lips over the width of the mouth."""
+    upper, lower = landmarks[list(LIP_OPENING), :2]
+    right, left = landmarks[[MOUTH_RIGHT, MOUTH_LEFT], :2]
+    return float(np.linalg.norm(upper - lower)) / max(float(np.linalg.norm(right - left)), 1e-6)
 
 
 def yaw_deg(landmarks: Points) -> float:
@@ -161,11 +160,8 @@ def score_swap(
     to_target = float(np.linalg.norm(embedding - target.embedding))
     to_other = float(min(distance for distance, (name, _) in zip(distances, gallery, strict=True) if name == person))
     now, before = landmarks_of(face), landmarks_of(target_face)
-    mouth = abs(opening(now, INNER_LIPS, MOUTH_CORNERS) - opening(before, INNER_LIPS, MOUTH_CORNERS))
-    eyes = statistics.fmean(
-        abs(opening(now, lids, corners) - opening(before, lids, corners))
-        for lids, corners in zip(LIDS, EYE_CORNERS, strict=True)
-    )
+    mouth = abs(mouth_opening(now) - mouth_opening(before))
+    eyes = statistics.fmean(abs(eye_opening(now, eye) - eye_opening(before, eye)) for eye in EYES)
     retrieved = gallery[int(distances.argmin())][0] == person
     return (
         to_source,

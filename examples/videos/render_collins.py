@@ -22,8 +22,9 @@ from scipy.interpolate import RBFInterpolator
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from coordinate_reg.mesh_points import EYES, OVAL
 from models.mesh.raster import draw_triangle_ids, interpolate, triangle_affines
-from models.mesh.topology import EYES, OVAL, MeshTopology, build_topology
+from models.mesh.topology import MeshTopology, build_topology
 from models.packs import load_builtin_pack
 from utils.inference.image_processing import find_faces
 from utils.inference.records import Image, Points

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mesh.topology import LEFT_EYE, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE, VERTEX_COUNT
+from coordinate_reg.mesh_points import LEFT_EYE, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE, VERTEX_COUNT
 from utils.inference.alignment import scale_of, warp_antialiased
 from utils.inference.records import Affine, Image, Points
 

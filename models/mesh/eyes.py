@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from coordinate_reg.mesh_points import CHEEKS_AND_NOSE, EYES, EyeIndices
 from models.mesh.canvas import FloatImage, Portrait
 from models.mesh.colour import from_lab, to_lab
 from models.mesh.raster import SUBPIXEL_BITS, draw_triangle_ids, fixed_point, interpolate, triangle_affines
-from models.mesh.topology import CHEEKS_AND_NOSE, EYES, EyeIndices, Indices
+from models.mesh.topology import Indices
 from utils.inference.records import Image, Points
 
 EyeColour: TypeAlias = NDArray[np.float32]

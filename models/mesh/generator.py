@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from coordinate_reg.mesh_points import EYES, LANDMARK_COUNT, LIPS_INNER
 from models.mesh.canvas import (
     Area,
     FloatImage,
@@ -27,7 +28,7 @@ from models.mesh.render import render_source
 from models.mesh.shape import blend_shape
 from models.mesh.texture import SourceTexture, choose_view, prepare_texture
 from models.mesh.tone import apply_tone, estimate_tone
-from models.mesh.topology import EYES, LANDMARK_COUNT, LIPS_INNER, MeshTopology, build_topology
+from models.mesh.topology import MeshTopology, build_topology
 from utils.inference.alignment import scale_of, transform_points
 from utils.inference.blending import blend_bands
 from utils.inference.records import AlignedFace, Face, GeneratedFace, Identity, Image, Mask, Points

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from coordinate_reg.mesh_points import CHEEKS_AND_NOSE, EYES, FACE_CORE, LIPS_INNER, LIPS_OUTER, MID_FOREHEAD, OVAL
 from models.mesh.canvas import FloatImage, Pixel, Portrait, resize_points
 from models.mesh.colour import blur, skin_likeness, to_lab
 from models.mesh.raster import SUBPIXEL_BITS, IdMap, fill_polygon
-from models.mesh.topology import CHEEKS_AND_NOSE, EYES, FACE_CORE, LIPS_INNER, LIPS_OUTER, MID_FOREHEAD, OVAL
 from utils.inference.records import Image, Mask, Points
 
 ANALYSIS_PX = 128  # side of the small canvas

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from coordinate_reg.mesh_points import VERTEX_COUNT
 from models.mesh.canvas import CELLS, Area, FloatImage, Portrait, choose_area, resize_points
 from models.mesh.colour import masked_blur
 from models.mesh.masks import ANALYSIS_PX, shrink
 from models.mesh.raster import IdMap, interpolate, triangle_affines
-from models.mesh.topology import VERTEX_COUNT, MeshTopology
+from models.mesh.topology import MeshTopology
 from utils.inference.records import Image, Points
 
 MIRROR_EDGE_PX = 0.012 * ANALYSIS_PX

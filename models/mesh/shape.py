@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.mesh.topology import (
+from coordinate_reg.mesh_points import (
     EYES,
     LIP_TOP,
     LIPS,
@@ -16,8 +16,8 @@ from models.mesh.topology import (
     RIGID,
     VERTEX_COUNT,
     EyeIndices,
-    MeshTopology,
 )
+from models.mesh.topology import MeshTopology
 from utils.inference.records import Points
 
 EYE_SIZE_RANGE = (0.8, 1.25)

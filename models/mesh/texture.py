@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from coordinate_reg.mesh_points import EYES, FACING, LANDMARK_COUNT, VERTEX_COUNT
 from models.mesh.canvas import Portrait, choose_size, cut_out, estimate_frame_to_canvas, resize_points
 from models.mesh.eyes import EyeColour, are_eyes_lit, measure_eye_colour
 from models.mesh.raster import draw_triangle_ids
-from models.mesh.topology import EYES, FACING, LANDMARK_COUNT, VERTEX_COUNT, MeshTopology
+from models.mesh.topology import MeshTopology
 from utils.inference.alignment import transform_points
 from utils.inference.records import Image, Points, View
 

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from coordinate_reg.mesh_points import EYES, LIPS_INNER, LIPS_OUTER
 from models.mesh.canvas import Area, FloatImage
 from models.mesh.colour import blur, masked_blur, spread_ratio
 from models.mesh.masks import ANALYSIS_PX, Analysis
 from models.mesh.raster import SUBPIXEL_BITS, fill_polygon, fixed_point
-from models.mesh.topology import EYES, LIPS_INNER, LIPS_OUTER
 from utils.inference.records import Points
 
 FEWEST_SKIN_PIXELS = 50
