@@ -16,7 +16,10 @@ LAYERS = [
     ["inference", "utils.evaluate", "utils.build_pack"],
     ["models.packs"],
     ["utils.inference.face_swapper"],
+    ["models.checkpoints"],
     ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
+    ["models.aei_net", "models.sr_net"],
+    ["models.aei_encoders", "models.aad"],
     ["utils.inference.core", "utils.inference.video_processing", "utils.pictures"],
     ["utils"],
 ]
