@@ -31,7 +31,7 @@ from models.mesh.tone import apply_tone, estimate_tone
 from models.mesh.topology import MeshTopology, build_topology
 from utils.inference.alignment import scale_of, transform_points
 from utils.inference.blending import blend_bands
-from utils.inference.records import AlignedFace, Face, GeneratedFace, Identity, Image, Mask, Points
+from utils.inference.records import AlignedFace, Face, GeneratedFace, Identity, Image, Mask, MaskParameters, Points
 
 SMALLEST_PX, LARGEST_PX = 256, 1024
 COARSEST_PX = 32  # side of the coarsest picture that is blended
@@ -62,6 +62,10 @@ class MeshGenerator:
         size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
         frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
         return AlignedFace(cut_out(frame, frame_to_canvas, size), frame_to_canvas, face, seed)
+
+    def choose_mask(self, face: AlignedFace, identity: Identity) -> MaskParameters | None:
+        """See `Generator`; every mask follows from its own frame."""
+        return None
 
     def generate(self, faces: Sequence[AlignedFace], identities: Sequence[Identity]) -> list[GeneratedFace]:
         """Give each of `faces` the identity at the same place in `identities`."""

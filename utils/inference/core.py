@@ -1,7 +1,7 @@
 """The two passes over the frames of a target. An image is a target of one frame.
 
-analyse_frames: detect -> landmarks -> embed -> match      one record a frame; looks at frames in order
-model_inference: crop -> generate in batches -> blend      a pure function of a frame and its record
+analyse_frames: detect -> landmarks -> embed -> match -> smooth      one record a frame; looks at frames in order
+model_inference: crop -> generate in batches -> blend                a pure function of a frame and its record
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from utils.inference.boxes import box_iou
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
 from utils.inference.matching import PersonMatcher
-from utils.inference.records import AlignedFace, Face, Identity, Image, ModelPack
+from utils.inference.record_smoothing import smooth_records
+from utils.inference.records import AlignedFace, Face, Identity, Image, MaskParameters, ModelPack
 
+SAME_RUN_IOU = 0.3  # of a person's boxes in neighbouring frames
 THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
 
 
@@ -37,16 +40,34 @@ class _PendingFrame:
 
 
 def analyse_frames(
-    frames: Iterable[tuple[int, Image]], pack: ModelPack, matcher: PersonMatcher, summary: AnalysisSummary
+    frames: Iterable[tuple[int, Image]],
+    pack: ModelPack,
+    matcher: PersonMatcher,
+    sources: Sequence[Identity],
+    summary: AnalysisSummary,
+    keep_masks: bool = True,
 ) -> Iterator[FrameRecord]:
-    """Find out what is in each frame and who gets swapped.
+    """Find out what is in each frame and who gets swapped, two frames ahead of what is yielded.
 
     Args:
         frames: (presentation time stamp, BGR uint8 image) in order.
         pack: the loaded models.
         matcher: who is looked for; person i gets source i.
+        sources: the identities.
         summary: counted up on the way.
+        keep_masks: whether mask parameters are decided here, once for a run of frames; a picture's generator decides by itself.
     """
+    keeper = _MaskKeeper(pack, sources) if keep_masks else None
+    return smooth_records(_analyse(frames, pack, matcher, keeper, summary), len(sources))
+
+
+def _analyse(
+    frames: Iterable[tuple[int, Image]],
+    pack: ModelPack,
+    matcher: PersonMatcher,
+    keeper: _MaskKeeper | None,
+    summary: AnalysisSummary,
+) -> Iterator[FrameRecord]:
     faces: list[Face] = []
     for index, (pts, image) in enumerate(frames):
         faces, best_score = _find_again(image, pack, faces, thorough=index % THOROUGH_EVERY_FRAMES == 0)
@@ -57,9 +78,36 @@ def analyse_frames(
         summary.swaps += len(person_of_face)
         if not faces:
             summary.best_score = max(summary.best_score, best_score)
-        yield FrameRecord(
-            index, pts, tuple(RecordedFace(face, person_of_face.get(number)) for number, face in enumerate(faces))
-        )
+        face_of_person = {person: faces[face] for face, person in person_of_face.items()}
+        masks = keeper.masks(index, image, face_of_person) if keeper else {}
+        sourced = [(face, person_of_face.get(number)) for number, face in enumerate(faces)]
+        recorded = [RecordedFace(face, source, masks.get(source)) for face, source in sourced]
+        yield FrameRecord(index, pts, tuple(recorded))
+
+
+class _MaskKeeper:
+    """Asks the generator for the mask parameters of a person at the beginning of a run of frames, and keeps them to its end.
+
+    A run ends when the person is missing or elsewhere: a gap or a cut.
+    """
+
+    def __init__(self, pack: ModelPack, sources: Sequence[Identity]) -> None:
+        self._pack = pack
+        self._sources = sources
+        self._last: dict[int, tuple[Face, MaskParameters | None]] = {}
+
+    def masks(self, index: int, image: Image, face_of_person: dict[int, Face]) -> dict[int | None, MaskParameters | None]:
+        """Person -> parameters, for the persons in this frame."""
+        present: dict[int, tuple[Face, MaskParameters | None]] = {}
+        for person, face in face_of_person.items():
+            before = self._last.get(person)
+            if before is not None and box_iou(face.box, before[0].box[None])[0] >= SAME_RUN_IOU:
+                present[person] = (face, before[1])
+            else:
+                aligned = crop_face(image, face, self._pack, index)
+                present[person] = (face, self._pack.generator.choose_mask(aligned, self._sources[person]))
+        self._last = present
+        return {person: parameters for person, (_, parameters) in present.items()}
 
 
 def _find_again(image: Image, pack: ModelPack, known: list[Face], thorough: bool) -> tuple[list[Face], float]:
@@ -95,7 +143,7 @@ def model_inference(
         frame = _PendingFrame(image)
         for recorded in record.faces:
             if recorded.source is not None:
-                frame.aligned.append(crop_face(image, recorded.face, pack, record.index))
+                frame.aligned.append(crop_face(image, recorded.face, pack, record.index, recorded.mask_parameters))
                 frame.identities.append(sources[recorded.source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)

@@ -123,7 +123,7 @@ class FaceSwapper:
             NoFaceFound: if there is no face, or none of the persons.
         """
         matcher, summary = self._matcher(sources, persons), AnalysisSummary()
-        records = list(analyse_frames([(0, image)], self.pack, matcher, summary))
+        records = list(analyse_frames([(0, image)], self.pack, matcher, sources, summary, keep_masks=False))
         report = self._report(matcher, summary, persons, name)
         return next(model_inference([image], records, self.pack, sources, self.batch_size)), report
 
@@ -144,7 +144,7 @@ class FaceSwapper:
         ):
             workspace = Path(folder)
             records_path = workspace / "records.jsonl"
-            pts = self._analyse(video, records_path, matcher, summary)
+            pts = self._analyse(video, records_path, matcher, sources, summary)
             report = self._report(matcher, summary, persons, str(target))
             frames = self._progress(self._render(video, records_path, sources), "swap", len(pts))
             segments = _write_segments(frames, len(pts), workspace, video, segment_codec(out))
@@ -152,13 +152,18 @@ class FaceSwapper:
         return report
 
     def _analyse(
-        self, video: VideoInfo, records_path: Path, matcher: PersonMatcher, summary: AnalysisSummary
+        self,
+        video: VideoInfo,
+        records_path: Path,
+        matcher: PersonMatcher,
+        sources: Sequence[Identity],
+        summary: AnalysisSummary,
     ) -> list[int]:
         """Write the record of every frame; return the time stamps."""
         pts = []
         frames = self._progress(get_target(video), "analyse", video.frame_count_estimate)
         with records_path.open("w", encoding="utf-8") as file:
-            for record in analyse_frames(frames, self.pack, matcher, summary):
+            for record in analyse_frames(frames, self.pack, matcher, sources, summary):
                 write_record(file, record)
                 pts.append(record.pts)
         return pts

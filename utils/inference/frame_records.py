@@ -8,21 +8,22 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from utils.inference.records import Face, Points
+from utils.inference.records import Face, MaskParameters, Points
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedFace:
-    """A face of a frame, and the index of the source that it gets; None leaves it alone."""
+    """A face of a frame, the index of the source that it gets (None leaves it alone), and what was decided for its run of frames."""
 
     face: Face
     source: int | None
+    mask_parameters: MaskParameters | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,7 @@ def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
     face = recorded.face
     return {
         "source": recorded.source,
+        "mask": None if recorded.mask_parameters is None else asdict(recorded.mask_parameters),
         "score": face.score,
         "box": face.box.tolist(),
         "keypoints": face.keypoints.tolist(),
@@ -67,7 +69,8 @@ def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
 def _face_from_json(fields: dict[str, Any]) -> RecordedFace:
     landmarks = None if fields["landmarks"] is None else _unpack(fields["landmarks"])
     box, keypoints = np.array(fields["box"]), np.array(fields["keypoints"])
-    return RecordedFace(Face(box, fields["score"], keypoints, landmarks), fields["source"])
+    mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
+    return RecordedFace(Face(box, fields["score"], keypoints, landmarks), fields["source"], mask_parameters)
 
 
 def _pack(landmarks: Points) -> str:

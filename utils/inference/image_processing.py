@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from utils.inference.blending import paste_back
 from utils.inference.boxes import drop_duplicates
-from utils.inference.records import AlignedFace, Face, GeneratedFace, Image, ModelPack
+from utils.inference.records import AlignedFace, Face, GeneratedFace, Image, MaskParameters, ModelPack
 
 
 def find_faces(
@@ -31,9 +32,11 @@ def find_faces(
     return drop_duplicates([face for face in located if face is not None]), best_score
 
 
-def crop_face(frame: Image, face: Face, pack: ModelPack, seed: int) -> AlignedFace:
+def crop_face(
+    frame: Image, face: Face, pack: ModelPack, seed: int, mask_parameters: MaskParameters | None = None
+) -> AlignedFace:
     """Cut a face out of its frame as the pack's generator expects it; `seed` is the number of the frame."""
-    return pack.generator.align(frame, face, seed)
+    return replace(pack.generator.align(frame, face, seed), mask_parameters=mask_parameters)
 
 
 def get_final_image(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Image:

@@ -65,6 +65,22 @@ class Identity:
     views: tuple[View, ...]
 
 
+@dataclass(frozen=True)
+class MaskParameters:
+    """How GHOST's mask is made from the hull of the landmarks; in a video, the choice of a person's first frame is kept.
+
+    Attributes:
+        erode_px: side of the square that the hull is eroded by; dilated by its opposite where negative.
+        sigma_x, sigma_y: of the Gaussian blur, in pixels; twice sigma_y is also the width of the cleared border.
+        brow_factor: how far the brows are raised, in halves of their distance from the upper lid.
+    """
+
+    erode_px: int
+    sigma_x: int
+    sigma_y: int
+    brow_factor: float
+
+
 @dataclass(frozen=True, eq=False)
 class AlignedFace:
     """A face cut out of its frame for a generator.
@@ -74,12 +90,14 @@ class AlignedFace:
         frame_to_crop: (2, 3) float64.
         face: the face in frame pixels.
         seed: number of the frame; a generator that adds grain takes it as its only randomness.
+        mask_parameters: what `Generator.choose_mask` said at the beginning of a run of frames; None leaves it to the generator.
     """
 
     crop: Image
     frame_to_crop: Affine
     face: Face
     seed: int = 0
+    mask_parameters: MaskParameters | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +148,9 @@ class Generator(Protocol):
 
     def align(self, frame: Image, face: Face, seed: int) -> AlignedFace:
         """Cut `face` out of `frame` in the pose, size and border that this generator expects."""
+
+    def choose_mask(self, face: AlignedFace, identity: Identity) -> MaskParameters | None:
+        """Decide from the first of a run of frames what must not change within it; None if this generator keeps nothing."""
 
     def generate(self, faces: Sequence[AlignedFace], identities: Sequence[Identity]) -> list[GeneratedFace]:
         """Give each of `faces` the identity at the same place in `identities`."""

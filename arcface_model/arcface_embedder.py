@@ -1,0 +1,35 @@
+"""GHOST's identity: IResNet-100 on the crop that the generator sees, too.
+
+Source: J. Deng et al., ArcFace, CVPR 2019; GHOST for the crop and its scaling.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from utils.inference.alignment import cut_ghost_crop
+from utils.inference.image_processing import normalize_and_torch
+from utils.inference.records import Embedding, Face, Image
+
+CROP_PX = 224  # as in GHOST, whatever the size of the generator's own crop
+INPUT_PX = 112
+
+
+class ArcFaceEmbedder:
+    """Embedder of the ghost pack."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        """Take over `models.checkpoints.load_iresnet100`; it stays in FP32, since it sees every face once and decides who is who."""
+        self._network = network.to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def embed(self, image: Image, face: Face) -> Embedding:
+        """(512,) float32, raw, as the generator takes it. See `Embedder`."""
+        crop, _ = cut_ghost_crop(image, face.keypoints, CROP_PX)
+        tensor = normalize_and_torch([crop], self._device)  # (1, 3, 224, 224)
+        half = functional.interpolate(tensor, size=(INPUT_PX, INPUT_PX), mode="bilinear", align_corners=True)
+        return self._network(half)[0].float().cpu().numpy().astype(np.float32)
