@@ -18,13 +18,13 @@ LAYERS = [
     ["utils.inference.face_swapper"],
     ["models.checkpoints"],
     ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
-    ["models.aei_net", "models.sr_net"],
+    ["models.aei_net", "models.sr_net", "models.enhancement"],
     ["models.aei_encoders", "models.aad"],
     ["utils.inference.core", "utils.inference.video_processing", "utils.pictures"],
     ["utils"],
 ]
 # The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
-PURE = ["alignment", "boxes", "matching", "blending", "records", "image_processing", "core"]
+PURE = ["alignment", "boxes", "matching", "masks", "smoothing", "blending", "records", "image_processing", "core"]
 PURE_PACKAGES = {"numpy", "cv2", "scipy"}
 
 

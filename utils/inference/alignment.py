@@ -11,6 +11,19 @@ import numpy as np
 
 from utils.inference.records import Affine, Image, Points
 
+# insightface 0.2.1, face_align, src1..src5: left profile, left, frontal, right, right profile. Points as in `Face.keypoints`.
+POSE_TEMPLATES_112: Points = np.array(
+    [
+        [(51.642, 50.115), (57.617, 49.990), (35.740, 69.007), (51.157, 89.050), (57.025, 89.702)],
+        [(45.031, 50.118), (65.568, 50.872), (39.677, 68.111), (45.177, 86.190), (64.246, 86.758)],
+        [(39.730, 51.138), (72.270, 51.138), (56.000, 68.493), (42.463, 87.010), (69.537, 87.010)],
+        [(46.845, 50.872), (67.382, 50.118), (72.737, 68.111), (48.167, 86.758), (67.236, 86.190)],
+        [(54.796, 49.990), (60.771, 50.115), (76.673, 69.007), (55.388, 89.702), (61.257, 89.050)],
+    ]
+)
+TEMPLATE_PX = 112  # side of the crop that the templates are given for
+SMALLEST_SCALE = 1e-9  # crop pixels per frame pixel; less means that the keypoints have no likeness to any face
+
 
 def estimate_similarity(from_points: Points, to_points: Points) -> Affine:
     """Least-squares similarity (scale, rotation, translation) between two point sets.
@@ -39,6 +52,44 @@ def estimate_similarity(from_points: Points, to_points: Points) -> Affine:
     signs = np.array([1.0, np.sign(np.linalg.det(left @ right)) or 1.0])
     linear = (left * signs) @ right * float((singular * signs).sum()) / variance
     return np.hstack([linear, (to_mean - linear @ from_mean)[:, None]])
+
+
+def estimate_pose_alignment(keypoints: Points, size: int) -> tuple[Affine, int]:
+    """Similarity from a face's keypoints to that of the five pose templates which it fits best.
+
+    Args:
+        keypoints: (5, 2), as in `Face.keypoints`.
+        size: side of the square crop in pixels; GHOST's is 224.
+
+    Returns:
+        `frame_to_crop` (2, 3) float64, and the index of the template in `POSE_TEMPLATES_112`: the one with the smallest sum of distances
+        between warped keypoints and template, the first of equals.
+
+    Raises:
+        ValueError: if the keypoints are not finite, all in one place, or so unlike a face that no similarity has a size.
+
+    Source: GHOST, with insightface 0.2.1's estimate_norm in its mode None. Its template coordinates are doubled for 224.
+
+    >>> frame_to_crop, template = estimate_pose_alignment(POSE_TEMPLATES_112[2] * 4 + 100, 224)
+    >>> frame_to_crop.round(6) + 0.0, template
+    (array([[  0.5,   0. , -50. ],
+           [  0. ,   0.5, -50. ]]), 2)
+    """
+    keypoints = np.asarray(keypoints, np.float64)
+    if keypoints.shape != POSE_TEMPLATES_112.shape[1:]:
+        raise ValueError(f"five keypoints (5, 2) are needed, not {keypoints.shape}")
+    if not np.isfinite(keypoints).all():
+        raise ValueError("keypoints that are not finite cannot be aligned")
+    templates = POSE_TEMPLATES_112 * (size / TEMPLATE_PX)
+    candidates = [estimate_similarity(keypoints, template) for template in templates]
+    distances = [
+        float(np.linalg.norm(transform_points(frame_to_crop, keypoints) - template, axis=1).sum())
+        for frame_to_crop, template in zip(candidates, templates, strict=True)
+    ]
+    best = int(np.argmin(distances))
+    if not (np.isfinite(candidates[best]).all() and scale_of(candidates[best]) > SMALLEST_SCALE):
+        raise ValueError("the keypoints are too far from any face's to be aligned")
+    return candidates[best], best
 
 
 def transform_points(affine: Affine, points: Points) -> Points:
@@ -71,6 +122,24 @@ def invert(affine: Affine) -> Affine:
         raise ValueError("the transform is singular")
     inverse = np.linalg.inv(linear)
     return np.hstack([inverse, -inverse @ affine[:, 2:]])
+
+
+def warp_bilinear(image: Image, frame_to_crop: Affine, size: int) -> Image:
+    """Cut an aligned square crop out of a frame as GHOST does: 2 x 2 pixels are looked at, however much the crop shrinks the frame.
+
+    The released networks were trained on such crops. For anything else, `warp_antialiased` is the better choice.
+
+    Args:
+        image: (H, W, 3) BGR uint8.
+        frame_to_crop: (2, 3).
+        size: side of the crop in pixels.
+
+    Returns:
+        (size, size, 3) BGR uint8; black outside of the frame.
+    """
+    return cv2.warpAffine(
+        image, frame_to_crop, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
 
 
 def warp_antialiased(

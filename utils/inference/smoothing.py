@@ -1,0 +1,113 @@
+"""Keypoints of one person, averaged over neighbouring frames so that the face does not tremble.
+
+A window reaches as far to the past as to the future, so that a moving face is not late: up to two frames, fewer at the ends of a run. A run
+ends where the face is missing and where it jumps, as it does at a cut. Source: GHOST, smoothing of its keypoint tracks.
+
+`smooth_keypoints` sees the whole track; `KeypointSmoother` sees it frame by frame and answers the same, two frames later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.inference.records import Points
+
+RADIUS_FRAMES = 2
+LARGEST_STEP_PX = 5.0  # between neighbouring frames, in frame pixels; more is a jump
+WATCHED_KEYPOINTS = (0, 2)  # image-left eye and nose tip
+
+
+def smooth_keypoints(track: Points) -> Points:
+    """Smooth a whole track.
+
+    Args:
+        track: (T, 5, 2) in frame pixels; a frame with any value that is not finite has no face.
+
+    Returns:
+        (T, 5, 2) float64; NaN where there is no face.
+
+    >>> track = np.arange(4.0)[:, None, None] ** 2 * np.ones((5, 2)) / 4
+    >>> smooth_keypoints(track)[:, 0, 0].round(3)
+    array([0.   , 0.417, 1.167, 2.25 ])
+    """
+    track = np.array(track, np.float64)
+    missing = ~np.isfinite(track).all(axis=(1, 2))
+    track[missing] = np.nan
+    goes_on = [_goes_on(before, after) for before, after in pairwise(track)]
+    smoothed = track.copy()
+    for frame in np.flatnonzero(~missing):
+        radius = 0
+        while (
+            radius < RADIUS_FRAMES
+            and radius < frame < len(track) - 1 - radius
+            and goes_on[frame - radius - 1]
+            and goes_on[frame + radius]
+        ):
+            radius += 1
+        smoothed[frame] = track[frame - radius : frame + radius + 1].mean(axis=0)
+    return smoothed
+
+
+class KeypointSmoother:
+    """Smooths one person's track as it comes in; holds five frames at most.
+
+    >>> smoother = KeypointSmoother()
+    >>> [smoother.push(np.full((5, 2), float(x))) for x in (0, 3)]
+    [[], []]
+    >>> [keypoints is not None and float(keypoints[0, 0]) for keypoints in smoother.push(None) + smoother.finish()]
+    [0.0, 3.0, False]
+    """
+
+    def __init__(self) -> None:
+        self._frames: deque[Points] = deque(maxlen=2 * RADIUS_FRAMES + 1)
+        self._waiting = 0
+
+    def push(self, keypoints: Points | None) -> list[Points | None]:
+        """Take in the next frame.
+
+        Args:
+            keypoints: (5, 2) in frame pixels; None where the person is not to be seen.
+
+        Returns:
+            Nothing for the first two frames of a track, then one item: the smoothed keypoints of the frame before the last, (5, 2)
+            float64, or None where the person is not to be seen.
+        """
+        self._frames.append(_NO_FACE if keypoints is None else np.asarray(keypoints, np.float64))
+        if self._waiting < RADIUS_FRAMES:
+            self._waiting += 1
+            return []
+        return [self._smoothed(len(self._frames) - 1 - RADIUS_FRAMES)]
+
+    def finish(self) -> list[Points | None]:
+        """What is left, two frames at most; afterwards a new track may begin."""
+        rest = [self._smoothed(len(self._frames) - place) for place in range(self._waiting, 0, -1)]
+        self._frames.clear()
+        self._waiting = 0
+        return rest
+
+    def _smoothed(self, place: int) -> Points | None:
+        """Of the frame at `place` in the window, from those around it that the window still holds."""
+        frames = list(self._frames)
+        if not np.isfinite(frames[place]).all():
+            return None
+        first = last = place
+        while first > 0 and last < len(frames) - 1:  # the window never holds more than RADIUS_FRAMES to the right
+            if not (_goes_on(frames[first - 1], frames[first]) and _goes_on(frames[last], frames[last + 1])):
+                break
+            first, last = first - 1, last + 1
+        return np.stack(frames[first : last + 1]).mean(axis=0)
+
+
+_NO_FACE: NDArray[np.float64] = np.full((5, 2), np.nan)
+
+
+def _goes_on(before: Points, after: Points) -> bool:
+    """Whether a face is in both of two neighbouring frames and does not jump in between."""
+    if not (np.isfinite(before).all() and np.isfinite(after).all()):
+        return False
+    steps = (after - before)[list(WATCHED_KEYPOINTS)]
+    return bool((np.hypot(steps[:, 0], steps[:, 1]) <= LARGEST_STEP_PX).all())
