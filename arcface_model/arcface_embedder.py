@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from utils.inference.alignment import cut_ghost_crop
-from utils.inference.image_processing import normalize_and_torch
+from utils.inference.alignment import estimate_pose_alignment, warp_bilinear
+from utils.inference.faceshifter_run import normalize_and_torch_batch
 from utils.inference.records import Embedding, Face, Image
 
 CROP_PX = 224  # as in GHOST, whatever the size of the generator's own crop
@@ -29,7 +29,8 @@ class ArcFaceEmbedder:
     @torch.inference_mode()
     def embed(self, image: Image, face: Face) -> Embedding:
         """(512,) float32, raw, as the generator takes it. See `Embedder`."""
-        crop, _ = cut_ghost_crop(image, face.keypoints, CROP_PX)
-        tensor = normalize_and_torch([crop], self._device)  # (1, 3, 224, 224)
+        frame_to_crop, _ = estimate_pose_alignment(face.keypoints, CROP_PX)
+        crop = warp_bilinear(image, frame_to_crop, CROP_PX)
+        tensor = normalize_and_torch_batch([crop], self._device, torch.float32)  # (1, 3, 224, 224)
         half = functional.interpolate(tensor, size=(INPUT_PX, INPUT_PX), mode="bilinear", align_corners=True)
         return self._network(half)[0].float().cpu().numpy().astype(np.float32)

@@ -53,4 +53,6 @@ class Face_detect_crop:
             Face(row[:4].astype(np.float64), float(row[4]), points.astype(np.float64))
             for row, points in zip(rows[usable], keypoints[usable], strict=True)
         ]
-        return [face for face in faces if face.score >= self.det_thresh], max((face.score for face in faces), default=0.0)
+        return [face for face in faces if face.score >= self.det_thresh], max(
+            (face.score for face in faces), default=0.0
+        )

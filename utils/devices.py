@@ -79,6 +79,8 @@ def _choose_providers(device: torch.device) -> tuple[object, ...]:
     if device.type != "cuda":
         return ("CPUExecutionProvider",)
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        logger.warning("onnxruntime cannot use the CUDA device, so detection runs on the CPU; 'make gpu' installs the one that can")
+        logger.warning(
+            "onnxruntime cannot use the CUDA device, so detection runs on the CPU; 'make gpu' installs the one that can"
+        )
         return ("CPUExecutionProvider",)
     return (("CUDAExecutionProvider", {"device_id": device.index or 0}), "CPUExecutionProvider")

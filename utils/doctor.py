@@ -98,7 +98,10 @@ def _ffmpeg() -> Iterator[tuple[str, str]]:
         answer = subprocess.run([executable, "-version"], capture_output=True, text=True, check=True, timeout=20)
         yield f"ffmpeg: {answer.stdout.splitlines()[0]}", ""
     except (RuntimeError, OSError, subprocess.SubprocessError, IndexError) as error:
-        yield "", f"the bundled ffmpeg does not run ({error}); reinstall it with 'pip install --force-reinstall imageio-ffmpeg'"
+        yield (
+            "",
+            f"the bundled ffmpeg does not run ({error}); reinstall it with 'pip install --force-reinstall imageio-ffmpeg'",
+        )
 
 
 def _packs() -> Iterator[tuple[str, str]]:

@@ -96,7 +96,9 @@ class _MaskKeeper:
         self._sources = sources
         self._last: dict[int, tuple[Face, MaskParameters | None]] = {}
 
-    def masks(self, index: int, image: Image, face_of_person: dict[int, Face]) -> dict[int | None, MaskParameters | None]:
+    def masks(
+        self, index: int, image: Image, face_of_person: dict[int, Face]
+    ) -> dict[int | None, MaskParameters | None]:
         """Person -> parameters, for the persons in this frame."""
         present: dict[int, tuple[Face, MaskParameters | None]] = {}
         for person, face in face_of_person.items():

@@ -6,13 +6,11 @@ covers. Source: GHOST (doi 10.1109/ACCESS.2022.3196668), face_mask_static. Landm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.records import Image, Mask, Points
+from utils.inference.records import Image, Mask, MaskParameters, Points
 
 CROP_PX = 224
 LANDMARK_COUNT = 106
@@ -24,22 +22,6 @@ UPPER_LIDS = (35, 41, 40, 42, 39, 89, 95, 94, 96, 93)
 MUCH_NARROWER_PX, NARROWER_PX, WIDER_PX = 6.0, 3.0, -3.0  # sums over three landmarks
 CIRCLE_RADIUS_PX, CIRCLE_BLUR_PX, CIRCLE_SIGMA_PX = 90, 21, 11.0
 FARTHEST_PX = 10_000  # landmarks beyond it are moved onto it; OpenCV's integer geometry overflows with huge coordinates
-
-
-@dataclass(frozen=True)
-class MaskParameters:
-    """How a mask is made from a hull; in a video, the choice of a person's first frame is kept.
-
-    Attributes:
-        erode_px: side of the square that the hull is eroded by; dilated by its opposite where negative.
-        sigma_x, sigma_y: of the Gaussian blur, in pixels; twice sigma_y is also the width of the cleared border.
-        brow_factor: how far the brows are raised, in halves of their distance from the upper lid.
-    """
-
-    erode_px: int
-    sigma_x: int
-    sigma_y: int
-    brow_factor: float
 
 
 MUCH_NARROWER = MaskParameters(15, 15, 10, 2.7)
