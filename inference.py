@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from models.packs import DEFAULTS
 from utils.errors import BadArgument, SwapError
+from utils.model_files.flags import add_weight_flags, manage_weights
 
 if TYPE_CHECKING:
     from utils.inference.face_swapper import FaceSwapper, Item
@@ -143,6 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     ghost.add_argument("--crop_size", type=positive_int, metavar="N", help="side of the aligned crop in pixels")
     add_bool(ghost, "--use_sr", False, "enhance faces with the super-resolution net")
 
+    add_weight_flags(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress and no warnings; errors are still printed")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -263,12 +265,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C: nothing half-written stays
     logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
     try:
+        if manage_weights(args):
+            return 0
         out = run(complete(args))
     except SwapError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        kept = "the same command goes on where it stopped" if args.download else "nothing was written"
+        print(f"interrupted; {kept}", file=sys.stderr)
         return INTERRUPTED
     print(out)
     note(args, f"Total time: {time.perf_counter() - started:.2f} s")

@@ -1,4 +1,4 @@
-"""The one finisher of every output: written beside its place under a temporary name, renamed when complete."""
+"""The one finisher of every output: written beside its place under a temporary name, renamed when complete; and paths in messages."""
 
 from __future__ import annotations
 
@@ -37,6 +37,14 @@ def finished_file(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def shown(path: Path) -> str:
+    """The path as the user would type it: relative where it lies below the current folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
 
 
 def _take_over_mode(temporary: Path, path: Path) -> None:

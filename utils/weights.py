@@ -1,6 +1,6 @@
-"""Model files: where they lie, and that they are whole before anything reads them.
+"""The embedded pack `weights/builtin/`: where its files lie, and that they are whole before anything reads them.
 
-For now the embedded pack `weights/builtin/`, whose MANIFEST.json is written by utils/build_pack. Loads no model and
+Its MANIFEST.json is written by utils/build_pack. Files that are downloaded are the concern of utils/model_files. Loads no model and
 imports no library.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from utils.errors import ModelFileError
+from utils.files import shown
 
 BUILTIN_FOLDER = Path(__file__).resolve().parents[1] / "weights" / "builtin"
 MANIFEST_NAME = "MANIFEST.json"
@@ -77,11 +78,11 @@ def load_manifest(folder: Path = BUILTIN_FOLDER) -> Manifest:
     try:
         return parse_manifest(path.read_text(encoding="utf-8"), folder)
     except FileNotFoundError as error:
-        raise ModelFileError(f"{_shown(path)} is missing; {_REMEDY}") from error
+        raise ModelFileError(f"{shown(path)} is missing; {_REMEDY}") from error
     except OSError as error:
-        raise ModelFileError(f"{_shown(path)} cannot be read ({error.strerror}); {_REMEDY}") from error
+        raise ModelFileError(f"{shown(path)} cannot be read ({error.strerror}); {_REMEDY}") from error
     except ValueError as error:
-        raise ModelFileError(f"{_shown(path)} is malformed ({error}); {_REMEDY}") from error
+        raise ModelFileError(f"{shown(path)} is malformed ({error}); {_REMEDY}") from error
 
 
 def parse_manifest(text: str, folder: Path) -> Manifest:
@@ -122,7 +123,7 @@ def builtin_file(name: str, folder: Path = BUILTIN_FOLDER) -> Path:
     """
     file = load_manifest(folder).files.get(name)
     if file is None:
-        raise ModelFileError(f"{_shown(folder / MANIFEST_NAME)} lists no file {name!r}; {_REMEDY}")
+        raise ModelFileError(f"{shown(folder / MANIFEST_NAME)} lists no file {name!r}; {_REMEDY}")
     verify(file)
     return file.path
 
@@ -146,14 +147,14 @@ def verify(file: PackFile) -> None:
         found_bytes = file.path.stat().st_size
         found = sha256_of(file.path) if found_bytes == file.bytes else ""
     except FileNotFoundError as error:
-        raise ModelFileError(f"{_shown(file.path)} is missing; {_REMEDY}") from error
+        raise ModelFileError(f"{shown(file.path)} is missing; {_REMEDY}") from error
     except OSError as error:
-        raise ModelFileError(f"{_shown(file.path)} cannot be read ({error.strerror}); {_REMEDY}") from error
+        raise ModelFileError(f"{shown(file.path)} cannot be read ({error.strerror}); {_REMEDY}") from error
     if found_bytes != file.bytes:
         difference = f"{found_bytes} bytes instead of {file.bytes}"
-        raise ModelFileError(f"{_shown(file.path)} is damaged ({difference}); {_REMEDY}")
+        raise ModelFileError(f"{shown(file.path)} is damaged ({difference}); {_REMEDY}")
     if found != file.sha256:
-        raise ModelFileError(f"{_shown(file.path)} is damaged (SHA-256 differs from {MANIFEST_NAME}); {_REMEDY}")
+        raise ModelFileError(f"{shown(file.path)} is damaged (SHA-256 differs from {MANIFEST_NAME}); {_REMEDY}")
 
 
 def sha256_of(path: Path) -> str:
@@ -190,11 +191,3 @@ def _field(entry: dict[str, object], key: str, kind: type[_Value]) -> _Value:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"{key!r} is missing or of the wrong type")
     return value
-
-
-def _shown(path: Path) -> str:
-    """The path as the user would type it: relative where it lies below the current folder."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)

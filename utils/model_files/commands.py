@@ -1,0 +1,109 @@
+"""What `--download` and `--list_weights` do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from utils.errors import BadArgument, ModelFileError
+from utils.files import shown
+from utils.model_files.fetch import Options, download
+from utils.model_files.state import Finding, State, fault_of, look_at
+from utils.model_files.table import MODEL_FILES, PROJECT, ModelFile, files_named
+from utils.weights import builtin_file, load_manifest
+
+MIRROR_VARIABLE = "GHOST_WEIGHTS_MIRROR"
+_WORDS = {State.PINNED: "verified, pinned", State.UNPINNED: "present, not pinned yet"}
+
+
+def download_named(names: Iterable[str], quiet: bool, root: Path = PROJECT) -> None:
+    """Download what the names stand for; print each path to stdout, all else to stderr.
+
+    Raises:
+        BadArgument: if the mirror in the environment is no address.
+        ModelFileError: if files cannot be had.
+        UnwritableOutput: if they cannot be written.
+    """
+    mirror = checked_mirror(os.environ.get(MIRROR_VARIABLE))
+    if mirror and not quiet:
+        print(f"{MIRROR_VARIABLE}: downloading from {mirror}", file=sys.stderr)
+    files = list(dict.fromkeys(file for name in names for file in files_named(name)))
+
+    def tell(finding: Finding) -> None:
+        print(finding.path, flush=True)
+        if not quiet:
+            print(f"{finding.file.name}: {finding.file.licence}", file=sys.stderr)
+
+    download(files, root, Options(mirror=mirror, quiet=quiet), tell)
+    if (
+        not quiet
+        and any(file.group == "ghost" for file in files)
+        and not any(file.group == "landmarks" for file in files)
+    ):
+        print("GHOST's own masks need '--download landmarks' as well, --use_sr needs '--download sr'", file=sys.stderr)
+
+
+def list_weights(root: Path = PROJECT) -> None:
+    """Look at every byte of every model file and print what is there to stdout; writes nothing.
+
+    Raises:
+        ModelFileError: if a file is damaged.
+    """
+    findings = [look_at(file, root, trust_stamp=False) for file in MODEL_FILES]
+    print("\n".join(table_lines(findings)))
+    for name in load_manifest().files:
+        builtin_file(name)
+    print("builtin pack: verified; ships with the repository, its licences stand in weights/builtin/README.md")
+    damaged = [fault_of(finding) for finding in findings if finding.state is State.DAMAGED]
+    if damaged:
+        raise ModelFileError("; ".join(damaged))
+
+
+def table_lines(findings: Sequence[Finding]) -> list[str]:
+    """The listing: for each file a line with state, size and licence, and lines with what to do."""
+    lines = []
+    for finding in findings:
+        file = finding.file
+        state = _WORDS.get(finding.state, finding.state.value)
+        lines += [f"{file.name:<16} {state:<24} {_size(finding):>9}  {file.licence}", f"    {file.use}"]
+        lines.append(f"    place     {shown(finding.path)}")
+        if finding.detail:
+            lines.append(f"    {'origin ' if finding.usable else 'fault  '}   {finding.detail}")
+        if not finding.usable:
+            lines += [
+                f"    download  python inference.py --download {file.wanted_as}",
+                f"    by hand   {_sources(file)}",
+            ]
+    return lines
+
+
+def checked_mirror(text: str | None) -> str | None:
+    """The mirror, if one is named.
+
+    Raises:
+        BadArgument: if it is no http or https address.
+    """
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadArgument(f"{MIRROR_VARIABLE} is '{text}'; it must begin with https:// or http:// and name a host")
+    return text
+
+
+def _size(finding: Finding) -> str:
+    size = finding.file.bytes
+    if finding.state is not State.MISSING and finding.path.is_file():
+        size = finding.path.stat().st_size
+    return "size ?" if size is None else f"{size / 1e6:.1f} MB"
+
+
+def _sources(file: ModelFile) -> str:
+    places = [file.url] if file.url else []
+    return ", or ".join(places + [f"a member of {archive.url}" for archive in file.archives])
