@@ -10,15 +10,16 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.packs import DEFAULTS
 from utils.errors import BadArgument, SwapError
-from utils.model_files.flags import add_weight_flags, manage_weights
+from utils.flags import build_parser
+from utils.model_files.flags import manage_weights
 
 if TYPE_CHECKING:
+    from models.packs import GhostOptions
     from utils.inference.face_swapper import FaceSwapper, Item
     from utils.inference.records import Identity, ModelPack
 
@@ -27,127 +28,7 @@ __version__ = "0.1.0"
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE / "examples"
 INTERRUPTED = 130
-
-EXIT_CODES = """exit codes:
-  0    done
-  2    bad arguments
-  3    a file cannot be read or decoded
-  4    no face found, or the chosen person is never seen
-  5    model files are missing or damaged
-  6    the output cannot be written
-  130  interrupted
-  1    anything else
-
-The path of the result is printed to stdout, everything else to stderr."""
-
-
-def strict_bool(text: str) -> bool:
-    """Parse True or False, in any case, and nothing else.
-
-    >>> strict_bool("false"), strict_bool("True")
-    (False, True)
-    """
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"'{text}' is neither True nor False")
-    return text.lower() == "true"
-
-
-def number_between(low: float, high: float) -> Callable[[str], float]:
-    """An argparse type: a finite number in [low, high]."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
-def positive_int(text: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
-    return value
-
-
-def add_bool(group: argparse._ArgumentGroup, flag: str, default: bool | None, text: str) -> None:
-    """Add a flag that takes True or False; bare it means True."""
-    group.add_argument(flag, type=strict_bool, nargs="?", const=True, default=default, metavar="True|False", help=text)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """All flags; GHOST's keep their names and defaults."""
-    parser = argparse.ArgumentParser(
-        prog="inference.py",
-        description="Put the face of a source photo on a person in a photo or a video.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    thresholds = ", ".join(f"{name} {defaults.similarity_th:g}" for name, defaults in DEFAULTS.items())
-    detections = ", ".join(f"{name} {defaults.det_thresh:g}" for name, defaults in DEFAULTS.items())
-
-    files = parser.add_argument_group("files")
-    files.add_argument(
-        "--source_paths", nargs="+", type=Path, metavar="PHOTO", help="whose face is put in (default: an example)"
-    )
-    files.add_argument(
-        "--target_faces_paths",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="PHOTO",
-        help="who is replaced, one photo for each source, in order (default: the largest face of the first frame that has one)",
-    )
-    add_bool(files, "--image_to_image", None, "the target is an image (default: what the other flags say, else False)")
-    files.add_argument("--target_image", type=Path, metavar="FILE", help="(default: an example)")
-    files.add_argument("--out_image_name", type=Path, metavar="FILE", help="(default: examples/results/result.png)")
-    files.add_argument("--target_video", type=Path, metavar="FILE", help="(default: an example)")
-    files.add_argument("--out_video_name", type=Path, metavar="FILE", help="(default: examples/results/result.mp4)")
-
-    people = parser.add_argument_group("faces and people")
-    people.add_argument(
-        "--similarity_th",
-        type=number_between(-1, 1),
-        metavar="X",
-        help=f"cosine similarity from which on a face is taken for a person; higher is stricter (default: {thresholds})",
-    )
-    people.add_argument(
-        "--det_thresh",
-        type=number_between(0, 1),
-        metavar="X",
-        help=f"score from which on something is a face (default: {detections})",
-    )
-
-    models = parser.add_argument_group("models")
-    models.add_argument(
-        "--pack", choices=("auto", "ghost", "builtin"), default="auto", help="model pack (default: auto)"
-    )
-    models.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run (default: auto)"
-    )
-    models.add_argument(
-        "--batch_size", type=positive_int, default=40, metavar="N", help="most faces generated at once (default: 40)"
-    )
-    ghost = parser.add_argument_group("ghost pack only")
-    ghost.add_argument("--G_path", type=Path, metavar="FILE", help="generator weights")
-    ghost.add_argument("--backbone", choices=("unet", "linknet", "resnet"), help="generator's encoder")
-    ghost.add_argument("--num_blocks", type=int, choices=(1, 2, 3), help="AAD blocks of the generator")
-    ghost.add_argument("--crop_size", type=positive_int, metavar="N", help="side of the aligned crop in pixels")
-    add_bool(ghost, "--use_sr", False, "enhance faces with the super-resolution net")
-
-    add_weight_flags(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress and no warnings; errors are still printed")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
+GHOST_FLAGS = ("G_path", "backbone", "num_blocks", "crop_size", "det_size", "precision", "use_sr", "export_onnx")
 
 
 def complete(args: argparse.Namespace) -> argparse.Namespace:
@@ -194,26 +75,54 @@ def init_models(args: argparse.Namespace) -> ModelPack:
         BadArgument: if flags and pack do not fit together.
         ModelFileError: if files are missing or damaged.
     """
-    from models.packs import load_builtin_pack
+    from models.packs import load_builtin_pack, load_ghost_pack
 
-    ghost_flags = {
-        "--pack ghost": args.pack == "ghost",
-        "--G_path": args.G_path,
-        "--backbone": args.backbone,
-        "--num_blocks": args.num_blocks,
-        "--crop_size": args.crop_size,
-        "--use_sr": args.use_sr,
-    }
-    asked = [flag for flag, value in ghost_flags.items() if value]
-    if asked:
-        raise BadArgument(
-            f"{asked[0]} needs the ghost pack, which this version cannot load yet; leave it out to use the builtin pack"
-        )
-    if args.device == "cuda":
-        raise BadArgument("--device cuda: the builtin pack runs on the CPU only; leave the flag out")
-    if args.pack == "auto":
-        note(args, "pack: builtin (this version has no other)")
+    name = choose_pack(args)
+    if name == "ghost":
+        return load_ghost_pack(ghost_options(args), args.det_thresh)
+    if args.device.startswith("cuda"):
+        raise BadArgument(f"--device {args.device}: the builtin pack runs on the CPU only; leave the flag out")
     return load_builtin_pack(args.det_thresh)
+
+
+def choose_pack(args: argparse.Namespace) -> str:
+    """`ghost` or `builtin`; says which and why when the choice is automatic.
+
+    Raises:
+        BadArgument: if flags of the ghost pack come with the builtin one.
+    """
+    from utils.model_files.state import has_pack, missing_files
+
+    asked = [f"--{flag}" for flag in GHOST_FLAGS if getattr(args, flag)]
+    if args.pack == "builtin" and asked:
+        raise BadArgument(f"{asked[0]} needs the ghost pack; leave it out, or say --pack ghost")
+    if args.pack != "auto":
+        return str(args.pack)
+    if asked:
+        note(args, f"pack: ghost ({asked[0]} asks for it)")
+        return "ghost"
+    if has_pack("ghost"):
+        note(args, "pack: ghost (its files are here)")
+        return "ghost"
+    missing = ", ".join(file.path for file in missing_files("ghost"))
+    note(args, f"pack: builtin (for ghost there is no {missing}; see --list_weights)")
+    return "builtin"
+
+
+def ghost_options(args: argparse.Namespace) -> GhostOptions:
+    """What the flags say about the ghost pack."""
+    from models.packs import GhostOptions
+
+    given = {
+        "generator_path": args.G_path,
+        "backbone": args.backbone,
+        "num_blocks": args.num_blocks,
+        "crop_px": args.crop_size,
+        "det_size": tuple(args.det_size) if args.det_size else None,
+        "precision": args.precision,
+    }
+    said = {name: value for name, value in given.items() if value is not None}
+    return GhostOptions(use_sr=args.use_sr, batch_size=args.batch_size, device=args.device, **said)
 
 
 def note(args: argparse.Namespace, line: str) -> None:
@@ -258,15 +167,33 @@ def run(args: argparse.Namespace) -> Path:
     return args.out
 
 
+def run_instead(args: argparse.Namespace) -> int | None:
+    """Do what flags ask for instead of a swap; the exit code, or None if they ask for nothing."""
+    if manage_weights(args):
+        return 0
+    if args.doctor:
+        from utils.doctor import report
+
+        return 1 if report() else 0
+    if args.export_onnx:
+        from models.onnx_export import export_generator
+
+        export_generator(ghost_options(args), args.export_onnx)
+        print(args.export_onnx)
+        return 0
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     started = time.perf_counter()
-    args = build_parser().parse_args(argv)
+    args = build_parser(__version__).parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C: nothing half-written stays
     logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
     try:
-        if manage_weights(args):
-            return 0
+        ended = run_instead(args)
+        if ended is not None:
+            return ended
         out = run(complete(args))
     except SwapError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -5,11 +5,16 @@ Importing this loads no model and none of the libraries that run them.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from models.ghost_generator import CropLandmarker
     from utils.inference.records import ModelPack
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,113 @@ class PackDefaults:
 
 # ghost: GHOST's inference.py and face_detect_crop_single; builtin: see "How the numbers were chosen" in weights/builtin/README.md
 DEFAULTS = {"ghost": PackDefaults(0.15, 0.6), "builtin": PackDefaults(0.5, 0.4)}
+
+
+@dataclass(frozen=True)
+class GhostOptions:
+    """How the ghost pack is loaded.
+
+    Attributes:
+        generator_path: the user's own weights, or None for the released ones.
+        backbone, num_blocks: what the weights must be; None for whatever they are (of the released ones, two blocks).
+        crop_px: side of the aligned crop.
+        det_size: (width, height) to which a picture is scaled for detection.
+        use_sr: whether faces are enhanced.
+        batch_size: the most faces at once.
+        device, precision: see `utils.devices.choose_placement`.
+    """
+
+    generator_path: Path | None = None
+    backbone: str | None = None
+    num_blocks: int | None = None
+    crop_px: int = 224
+    det_size: tuple[int, int] = (640, 640)
+    use_sr: bool = False
+    batch_size: int = 40
+    device: str = "auto"
+    precision: str = "auto"
+
+
+def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> ModelPack:
+    """Load the released models: SCRFD, IResNet-100, AEI-Net, 2D106 if it is there, LIP-SPADE if wanted.
+
+    Args:
+        options: see there.
+        det_thresh: detection score in [0, 1]; None for the pack's own.
+
+    Raises:
+        BadArgument: if the device is not there, or `backbone` or `num_blocks` contradict the weights.
+        ModelFileError: naming every required file that is missing or damaged.
+    """
+    from models.checkpoints import load_aei_net, load_iresnet100, load_sr_net
+    from utils.devices import choose_placement
+    from utils.inference.records import ModelPack
+    from utils.model_files.state import resolve_all
+    from utils.model_files.table import required_files
+
+    paths = resolve_all(
+        [*required_files("ghost", _generator_name(options)), *(required_files("sr") if options.use_sr else ())]
+    )
+    placement = choose_placement(options.device, options.precision)
+
+    from arcface_model.arcface_embedder import ArcFaceEmbedder
+    from insightface_func.face_detect_crop import Face_detect_crop
+    from models.ghost_generator import GhostGenerator
+
+    defaults = DEFAULTS["ghost"]
+    threshold = defaults.det_thresh if det_thresh is None else det_thresh
+    generator_path = resolve_generator(options)
+    return ModelPack(
+        name="ghost",
+        version=generator_path.stem,
+        detector=Face_detect_crop(paths["scrfd_10g_bnkps"], threshold, options.det_size, placement.onnx_providers),
+        landmarker=None,
+        embedder=ArcFaceEmbedder(load_iresnet100(paths["backbone"]), placement.device),
+        generator=GhostGenerator(
+            load_aei_net(generator_path, options.backbone, options.num_blocks),
+            _crop_landmarker(),
+            placement,
+            options.batch_size,
+            options.crop_px,
+            load_sr_net(paths["10_net_G"]) if options.use_sr else None,
+        ),
+        similarity_th=defaults.similarity_th,
+    )
+
+
+def resolve_generator(options: GhostOptions) -> Path:
+    """Path of the generator's weights: the user's own, or the released ones.
+
+    Raises:
+        ModelFileError: if the released ones are missing or damaged.
+    """
+    from utils.model_files.state import resolve
+
+    name = _generator_name(options)
+    return resolve(name) if name else Path(str(options.generator_path))
+
+
+def _generator_name(options: GhostOptions) -> str | None:
+    """Of the released generator, in the table of model files; None if the user brings one."""
+    from utils.model_files.table import GENERATORS
+
+    return None if options.generator_path else GENERATORS[options.num_blocks or 2]
+
+
+def _crop_landmarker() -> CropLandmarker:
+    """2D106 if its file is there, else the embedded mesh, with a warning."""
+    from coordinate_reg.attention_mesh import AttentionMesh
+    from coordinate_reg.crop_landmarkers import Landmarks106, MeshLandmarks106
+    from coordinate_reg.image_infer import Handler
+    from utils.model_files.state import has_pack, resolve
+    from utils.weights import builtin_file
+
+    if has_pack("landmarks"):
+        return Landmarks106(Handler(resolve("2d106det")))
+    logger.warning(
+        "2d106det.onnx is not here, so masks come from the embedded mesh; get it with 'python inference.py --download landmarks'"
+    )
+    return MeshLandmarks106(AttentionMesh(builtin_file("face_mesh_attention.onnx")))
 
 
 def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:

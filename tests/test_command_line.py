@@ -14,6 +14,7 @@ from conftest import COLLINS, COLLINS_CLIP, HOPPER, ROOT
 from PIL import Image as PillowImage
 
 import inference
+from utils.flags import build_parser
 from utils.marks import DIGITAL_SOURCE_TYPE
 
 IMAGE = ("--image_to_image", "True")
@@ -184,9 +185,9 @@ def test_chosen_persons_get_their_own_sources(command_line, tmp_path, collins, h
         ((*IMAGE, "--target_image", COLLINS, "--out_image_name", COLLINS), ["nothing is overwritten"]),
         ((*IMAGE, "--source_paths", HOPPER, COLLINS), ["--target_faces_paths"]),
         ((*IMAGE, "--source_paths", HOPPER, "--target_faces_paths", HOPPER, COLLINS), ["one source for each person"]),
-        ((*IMAGE, "--pack", "ghost"), ["ghost pack"]),
-        ((*IMAGE, "--use_sr"), ["--use_sr", "ghost pack"]),
-        ((*IMAGE, "--device", "cuda"), ["--device cuda"]),
+        ((*IMAGE, "--pack", "builtin", "--use_sr"), ["--use_sr", "ghost pack"]),
+        ((*IMAGE, "--device", "gpu"), ["gpu", "cuda:1"]),
+        ((*IMAGE, "--pack", "builtin", "--device", "cuda"), ["--device cuda"]),
     ],
 )
 def test_bad_arguments(command_line, tmp_path, arguments, words):
@@ -280,10 +281,10 @@ def test_help_tells_defaults_and_exit_codes(command_line):
 
 
 def test_flags_keep_their_documented_defaults():
-    args = inference.complete(inference.build_parser().parse_args([]))
+    args = inference.complete(build_parser("test").parse_args([]))
     assert args.batch_size == 40
     assert args.image_to_image is False
     assert args.use_sr is False
     assert args.target_faces_paths == []
-    assert inference.build_parser().parse_args(["--image_to_image"]).image_to_image is True
-    assert inference.build_parser().parse_args(["--image_to_image", "False"]).image_to_image is False
+    assert build_parser("test").parse_args(["--image_to_image"]).image_to_image is True
+    assert build_parser("test").parse_args(["--image_to_image", "False"]).image_to_image is False

@@ -1,0 +1,56 @@
+"""Write AEI-Net as ONNX, so that other tools can use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.aei_net import FACE_PX, IDENTITY_SIZE
+from models.checkpoints import load_aei_net
+from models.packs import GhostOptions, resolve_generator
+from utils.files import finished_file
+
+OPSET = 17
+
+
+class _ImageOnly(nn.Module):
+    """AEI-Net without its attribute maps."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, target: Tensor, identity: Tensor) -> Tensor:
+        image, _ = self.network(target, identity)
+        return image
+
+
+def export_generator(options: GhostOptions, out: Path) -> None:
+    """Export the generator in FP32.
+
+    The graph's inputs are `target` (N, 3, 256, 256) RGB in [-1, 1] and `identity` (N, 512); its output is `image`, like `target`.
+
+    Args:
+        options: which generator.
+        out: the file to write.
+
+    Raises:
+        ModelFileError: if the weights are missing or damaged.
+        BadArgument: if `backbone` or `num_blocks` contradict them.
+        UnwritableOutput: if `out` cannot be written.
+    """
+    network = load_aei_net(resolve_generator(options), options.backbone, options.num_blocks)
+    example = (torch.zeros(2, 3, FACE_PX, FACE_PX), torch.zeros(2, IDENTITY_SIZE))
+    with finished_file(out) as temporary, torch.inference_mode():
+        torch.onnx.export(
+            _ImageOnly(network),
+            example,
+            temporary,
+            input_names=["target", "identity"],
+            output_names=["image"],
+            dynamic_axes={name: {0: "N"} for name in ("target", "identity", "image")},
+            opset_version=OPSET,
+            dynamo=False,
+        )

@@ -1,0 +1,179 @@
+"""The flags of the command line; imports nothing heavy, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from models.packs import DEFAULTS
+from utils.devices import PRECISIONS, is_device_name
+from utils.model_files.flags import add_weight_flags
+
+EXIT_CODES = """exit codes:
+  0    done
+  2    bad arguments
+  3    a file cannot be read or decoded
+  4    no face found, or the chosen person is never seen
+  5    model files are missing or damaged
+  6    the output cannot be written
+  130  interrupted
+  1    anything else
+
+The path of the result is printed to stdout, everything else to stderr."""
+
+
+def strict_bool(text: str) -> bool:
+    """Parse True or False, in any case, and nothing else.
+
+    >>> strict_bool("false"), strict_bool("True")
+    (False, True)
+    """
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither True nor False")
+    return text.lower() == "true"
+
+
+def number_between(low: float, high: float) -> Callable[[str], float]:
+    """An argparse type: a finite number in [low, high]."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return value
+
+
+def add_bool(group: argparse._ArgumentGroup, flag: str, default: bool | None, text: str) -> None:
+    """Add a flag that takes True or False; bare it means True."""
+    group.add_argument(flag, type=strict_bool, nargs="?", const=True, default=default, metavar="True|False", help=text)
+
+
+def device_name(text: str) -> str:
+    """An argparse type: auto, cpu, cuda or cuda:N."""
+    if not is_device_name(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is none of auto, cpu, cuda, cuda:0, cuda:1, ...")
+    return text
+
+
+def build_parser(version: str) -> argparse.ArgumentParser:
+    """All flags; GHOST's keep their names and defaults."""
+    parser = argparse.ArgumentParser(
+        prog="inference.py",
+        description="Put the face of a source photo on a person in a photo or a video.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    thresholds = ", ".join(f"{name} {defaults.similarity_th:g}" for name, defaults in DEFAULTS.items())
+    detections = ", ".join(f"{name} {defaults.det_thresh:g}" for name, defaults in DEFAULTS.items())
+
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "--source_paths", nargs="+", type=Path, metavar="PHOTO", help="whose face is put in (default: an example)"
+    )
+    files.add_argument(
+        "--target_faces_paths",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PHOTO",
+        help="who is replaced, one photo for each source, in order (default: the largest face of the first frame that has one)",
+    )
+    add_bool(files, "--image_to_image", None, "the target is an image (default: what the other flags say, else False)")
+    files.add_argument("--target_image", type=Path, metavar="FILE", help="(default: an example)")
+    files.add_argument("--out_image_name", type=Path, metavar="FILE", help="(default: examples/results/result.png)")
+    files.add_argument("--target_video", type=Path, metavar="FILE", help="(default: an example)")
+    files.add_argument("--out_video_name", type=Path, metavar="FILE", help="(default: examples/results/result.mp4)")
+
+    people = parser.add_argument_group("faces and people")
+    people.add_argument(
+        "--similarity_th",
+        type=number_between(-1, 1),
+        metavar="X",
+        help=f"cosine similarity from which on a face is taken for a person; higher is stricter (default: {thresholds})",
+    )
+    people.add_argument(
+        "--det_thresh",
+        type=number_between(0, 1),
+        metavar="X",
+        help=f"score from which on something is a face (default: {detections})",
+    )
+
+    models = parser.add_argument_group("models")
+    models.add_argument(
+        "--pack",
+        choices=("auto", "ghost", "builtin"),
+        default="auto",
+        help="model pack (default: auto, which takes ghost when all its files are here, else builtin)",
+    )
+    models.add_argument(
+        "--device",
+        type=device_name,
+        default="auto",
+        metavar="D",
+        help="where the models run: auto, cpu, cuda or cuda:N; the builtin pack runs on the CPU (default: auto)",
+    )
+    models.add_argument(
+        "--batch_size", type=positive_int, default=40, metavar="N", help="most faces generated at once (default: 40)"
+    )
+
+    ghost = parser.add_argument_group("ghost pack only")
+    ghost.add_argument(
+        "--G_path", type=Path, metavar="FILE", help="generator weights (default: weights/G_unet_2blocks.pth)"
+    )
+    ghost.add_argument(
+        "--backbone", choices=("unet", "linknet", "resnet"), help="generator's encoder (default: as the weights say)"
+    )
+    ghost.add_argument(
+        "--num_blocks",
+        type=int,
+        choices=(1, 2, 3),
+        help="AAD blocks of the generator; chooses among the released weights (default: 2)",
+    )
+    ghost.add_argument(
+        "--crop_size", type=positive_int, metavar="N", help="side of the aligned crop in pixels (default: 224)"
+    )
+    ghost.add_argument(
+        "--det_size",
+        type=positive_int,
+        nargs=2,
+        metavar=("W", "H"),
+        help="size to which a picture is scaled for detection (default: 640 640)",
+    )
+    ghost.add_argument(
+        "--precision", choices=PRECISIONS, help="of the generator (default: auto: fp16 on CUDA, fp32 on a CPU)"
+    )
+    add_bool(ghost, "--use_sr", False, "enhance faces with the super-resolution net")
+    ghost.add_argument(
+        "--export_onnx",
+        type=Path,
+        metavar="FILE",
+        help="write the generator as ONNX (inputs target, identity), then end",
+    )
+
+    add_weight_flags(parser)
+    parser.add_argument(
+        "--doctor",
+        action="store_true",
+        help="tell what this installation can do and how to mend what it cannot, then end",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress and no warnings; errors are still printed")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
+    return parser
