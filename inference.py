@@ -6,15 +6,20 @@ The work is done in `utils.inference`; heavy libraries are imported after the fl
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
-from utils.errors import BadArgument, SwapError
+from utils.errors import BadArgument, SwapError, UnwritableOutput
+from utils.files import refuse_to_overwrite
 from utils.flags import build_parser
 from utils.model_files.flags import manage_weights
 
@@ -28,6 +33,10 @@ __version__ = "0.1.0"
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE / "examples"
 INTERRUPTED = 130
+ENDING_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+]
+VENV_PYTHON = ".venv/bin/python, which 'make venv' makes"
 GHOST_FLAGS = ("G_path", "backbone", "num_blocks", "crop_size", "det_size", "precision", "use_sr", "export_onnx")
 
 
@@ -47,7 +56,7 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
         )
     if args.image_to_image and (args.target_video or args.out_video_name):
         raise BadArgument(
-            "--target_video and --out_video_name have no use for an image; leave them out, or --image_to_image"
+            "--target_video and --out_video_name have no use for an image; leave them out, or say --image_to_image False"
         )
     if not args.image_to_image and (args.target_image or args.out_image_name):
         raise BadArgument(
@@ -60,11 +69,7 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
     else:
         args.target = args.target_video or EXAMPLES / "videos" / "eileen_collins.mp4"
         args.out = args.out_video_name or EXAMPLES / "results" / "result.mp4"
-    for path in (args.target, *args.source_paths, *args.target_faces_paths):
-        if args.out.exists() and path.exists() and args.out.samefile(path):
-            raise BadArgument(
-                f"the output '{args.out}' is also an input; choose another name, nothing is overwritten in place"
-            )
+    refuse_to_overwrite(args.out, (args.target, *args.source_paths, *args.target_faces_paths))
     return args
 
 
@@ -126,9 +131,36 @@ def ghost_options(args: argparse.Namespace) -> GhostOptions:
 
 
 def note(args: argparse.Namespace, line: str) -> None:
-    """Print to stderr unless --quiet."""
+    """Print to stderr unless --quiet; a terminal that is gone is no reason to stop."""
     if not args.quiet:
-        print(line, file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr)
+
+
+def tell_result(path: Path) -> None:
+    """Print the path of the result to stdout.
+
+    Raises:
+        UnwritableOutput: if stdout takes nothing; whoever closed it on purpose is left in peace.
+    """
+    try:
+        print(path, flush=True)
+    except BrokenPipeError:
+        sys.stdout = None  # so that Python does not try again when it ends
+    except OSError as error:
+        sys.stdout = None
+        raise UnwritableOutput(
+            f"{path} is done, but its path cannot be written to stdout ({error.strerror})"
+        ) from error
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> count(1, "face"), count(2, "face")
+    ('1 face', '2 faces')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def show_progress(items: Iterable[Item], description: str, total: int | None) -> Iterable[Item]:
@@ -163,7 +195,7 @@ def run(args: argparse.Namespace) -> Path:
         write_picture(args.out, picture, result)
     else:
         report = swapper.swap_video(args.target, args.out, sources, persons)
-    note(args, f"swapped {report.swaps} faces in {report.frames} frames")
+    note(args, f"swapped {count(report.swaps, 'face')} in {count(report.frames, 'frame')}")
     return args.out
 
 
@@ -184,25 +216,45 @@ def run_instead(args: argparse.Namespace) -> int | None:
     return None
 
 
+def prepare_process() -> None:
+    """Signals that end us do it like the first Ctrl-C, with everything tidied up; messages may hold any file name."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for name in ENDING_SIGNALS:
+            signal.signal(name, signal.SIG_IGN)  # a second one would break into the tidying up
+        raise KeyboardInterrupt
+
+    for name in ENDING_SIGNALS:
+        signal.signal(name, interrupt)
+    warnings.filterwarnings("ignore", module="PIL")  # about metadata that is left out anyway
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     started = time.perf_counter()
+    prepare_process()
     args = build_parser(__version__).parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C: nothing half-written stays
     logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
     try:
         ended = run_instead(args)
         if ended is not None:
             return ended
-        out = run(complete(args))
+        tell_result(run(complete(args)))
     except SwapError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        remedy = f"use {VENV_PYTHON}, or 'pip install -r requirements.txt'"
+        print(f"error: the package {error.name} is not installed for {sys.executable}; {remedy}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        kept = "the same command goes on where it stopped" if args.download else "nothing was written"
+        kept = "the same command goes on where it stopped" if args.download else "no half-written file is left"
         print(f"interrupted; {kept}", file=sys.stderr)
         return INTERRUPTED
-    print(out)
     note(args, f"Total time: {time.perf_counter() - started:.2f} s")
     return 0
 

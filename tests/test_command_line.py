@@ -1,10 +1,13 @@
 """The command line as a user runs it: real files in, real files, messages and exit codes out."""
 
+import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import av
 import cv2
@@ -244,6 +247,61 @@ def test_outputs_that_cannot_be_written(command_line, tmp_path, kind):
     assert (tmp_path / "file").read_bytes() == OLD
 
 
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs of POSIX")
+def test_pipes_are_neither_read_nor_replaced(command_line, tmp_path):
+    fifo = tmp_path / "fifo.png"
+    os.mkfifo(fifo)
+    assert_fails(
+        command_line(*IMAGE, "--target_image", fifo, "--out_image_name", tmp_path / "a.png"), UNREADABLE, "fifo"
+    )
+    assert_fails(command_line(*IMAGE, "--out_image_name", fifo), UNWRITABLE, "not a plain file")
+    assert fifo.is_fifo()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_link_stays_a_link(command_line, tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "target.png")
+    assert command_line(*IMAGE, "--out_image_name", tmp_path / "link.png").returncode == DONE
+    assert (tmp_path / "link.png").is_symlink()
+    assert cv2.imread(str(tmp_path / "target.png")) is not None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [("| head -c 0", DONE), (">/dev/full", UNWRITABLE), ("2>/dev/full", DONE), ("2>&-", DONE)],
+)
+def test_a_broken_stdout_or_stderr_costs_no_result(tmp_path, redirection, code):
+    out = tmp_path / "r\u00e9sult.png"
+    command = shlex.join([sys.executable, str(ROOT / "inference.py"), "--out_image_name", str(out)])
+    program = f"set -o pipefail; {command} {redirection}"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    finished = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert finished.returncode == code, finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert cv2.imdecode(np.fromfile(out, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_the_folder_script_keeps_names_and_photos(tmp_path, media):
+    script, photos, results = ROOT / "examples" / "swap_folder.sh", tmp_path / "photos", tmp_path / "results"
+    photos.mkdir()
+    for name in ("one.jpg", "one.png", "-two.png"):
+        cv2.imwrite(str(photos / name), cv2.imread(str(COLLINS)))
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    assert subprocess.run([script, HOPPER, photos, photos], check=False, capture_output=True).returncode == BAD_ARGUMENT
+    assert subprocess.run([script, HOPPER, photos, results], check=False, capture_output=True).returncode == DONE
+    assert sorted(path.name for path in results.iterdir()) == sorted(before)
+    assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
+    shutil.copy(media / "truncated.jpg", photos)
+    assert subprocess.run([script, HOPPER, photos, results], check=False, capture_output=True).returncode == UNREADABLE
+    (tmp_path / "nothing").mkdir()
+    assert (
+        subprocess.run([script, HOPPER, tmp_path / "nothing", results], check=False, capture_output=True).returncode
+        != DONE
+    )
+
+
 def test_a_damaged_pack_is_named(tmp_path):
     copy = tmp_path / "project"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "tests", "results", "__pycache__"))
@@ -255,13 +313,13 @@ def test_a_damaged_pack_is_named(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_video_leaves_nothing_behind(tmp_path, number):
     out = tmp_path / "result.mp4"
     out.write_bytes(OLD)
     command = [sys.executable, str(ROOT / "inference.py"), "--out_video_name", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(".result.*/segment_*")):
+    while not list(tmp_path.glob(".swap-*/segment_*")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     process.send_signal(number)

@@ -51,12 +51,28 @@ def test_automatic_mode_takes_the_largest_face_of_the_first_frame_that_has_one()
     assert matcher.seen == [2]
 
 
-def test_a_face_that_turns_away_in_its_place_is_followed_and_a_stranger_there_is_not():
+def test_a_face_that_turns_away_in_its_place_is_followed():
     threshold = 0.5
     matcher = PersonMatcher([unit(0)], threshold)
-    weaker = np.arccos(threshold - FOLLOW_SLACK + 0.02)
-    assert matcher.match([face_at(0)], [unit(weaker)]) == {}, "nothing to follow yet"
-    assert matcher.match([face_at(0)], [unit(0.1)]) == {0: 0}
-    assert matcher.match([face_at(10)], [unit(weaker)]) == {0: 0}
-    assert matcher.match([face_at(20)], [unit(np.pi / 2)]) == {}
-    assert matcher.match([face_at(20)], [unit(weaker)]) == {}, "the thread is cut"
+    turned, further = np.arccos(threshold) + 0.1, np.arccos(threshold - FOLLOW_SLACK) - 0.05
+    assert matcher.match([face_at(0)], [unit(turned)]) == {}, "nothing to follow yet"
+    assert matcher.match([face_at(0)], [unit(0.3)]) == {0: 0}
+    assert matcher.match([face_at(10)], [unit(turned)]) == {0: 0}
+    assert matcher.match([face_at(20)], [unit(further)]) == {0: 0}
+    assert matcher.match([face_at(400)], [unit(further)]) == {}, "elsewhere it must look like the portrait"
+    assert matcher.match([face_at(400)], [unit(further)]) == {}, "the thread is cut"
+
+
+def test_after_a_cut_a_stranger_in_the_same_place_is_not_followed():
+    """Less alike than one person, but more than the slack asks for: as one in seven pairs of strangers is."""
+    threshold = 0.5
+    stranger = np.arccos(threshold - FOLLOW_SLACK + 0.05)
+    matcher = PersonMatcher([unit(0)], threshold)
+    assert matcher.match([face_at(0)], [unit(-0.2)]) == {0: 0}
+    assert matcher.match([face_at(0)], [unit(stranger)]) == {}
+
+
+def test_a_good_match_is_not_given_away_for_two_poor_ones():
+    similarities = np.array([[0.95, 0.30], [0.26, 0.10]])
+    thresholds = np.array([[0.50, 0.25], [0.25, 0.50]])
+    assert match_faces(similarities, thresholds) == {0: 0}

@@ -90,6 +90,27 @@ def test_orientation_is_applied_and_kept(tmp_path, orientation):
     np.testing.assert_array_equal(again[:, :, ::-1], with_a_patch(picture))
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize("source", ["tif", "avif", "png"])
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".webp", ".tif"])
+def test_orientation_survives_a_change_of_format(tmp_path, orientation, source, extension):
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:8, :8] = 255  # the upper left corner
+    turns = UPRIGHT_TURNS[orientation][0]
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"source.{source}"
+    PillowImage.fromarray(np.rot90(upright, turns)).save(path, exif=exif)
+    picture = read_picture(path)
+    assert picture.bgr.shape == upright.shape
+    write_picture(tmp_path / f"result{extension}", picture, picture.bgr)
+    with PillowImage.open(tmp_path / f"result{extension}") as written:
+        shown = np.asarray(ImageOps.exif_transpose(written))
+    assert shown.shape == upright.shape
+    assert shown[:6, :6].mean() > 240
+    assert shown[12:, 12:].mean() < 15
+
+
 @pytest.mark.parametrize("extension", [".png", ".jpg", ".webp", ".tiff"])
 def test_every_format_carries_the_mark_and_the_profile(tmp_path, extension):
     picture = plain(random_pixels((40, 40, 3)), icc=SRGB)

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from coordinate_reg.mesh_points import EYES, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT
 from models.mesh.shape import eye_opening
 from models.packs import load_builtin_pack
-from utils.errors import BadArgument, SwapError
+from utils.errors import BadArgument, SwapError, UnreadableInput, UnwritableOutput
+from utils.flags import positive_int
 from utils.inference.alignment import warp_antialiased
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.image_processing import find_faces
@@ -112,6 +113,8 @@ def groups_of_photos(labels: Path | None) -> dict[str, str]:
     """File name -> group, from a JSON list of records with `file` and `group`."""
     if labels is None:
         return {}
+    if not labels.is_file():
+        raise UnreadableInput(f"the labels {str(labels)!r} are not there; check the path")
     return {
         Path(entry["file"]).name: entry.get("group") or "" for entry in json.loads(labels.read_text(encoding="utf-8"))
     }
@@ -214,7 +217,10 @@ def summary_line(name: str, scores: Sequence[SwapScore]) -> str:
 
 def write_report(out: Path, name: str, shown: Sequence[Shown]) -> None:
     """NAME.csv and NAME_1.png, NAME_2.png, ... in `out`."""
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableOutput(f"cannot make the folder {str(out)!r} ({error.strerror}); choose another") from error
     with (out / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         columns = [field.name for field in fields(SwapScore)]
@@ -233,14 +239,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--labels", type=Path, help="JSON list of {file, group}: adds a line for each group of target photos"
     )
-    parser.add_argument("--limit", type=int, help="only the first swaps of each folder")
+    parser.add_argument("--limit", type=positive_int, help="only the first swaps of each folder")
     args = parser.parse_args(argv)
     try:
         swapper = FaceSwapper(load_builtin_pack())
         groups = groups_of_photos(args.labels)
         for folder in args.folders:
             shown = evaluate_folder(folder, swapper, groups, args.limit)
-            write_report(args.out, folder.name, shown)
+            write_report(args.out, folder.resolve().name, shown)
             scores = [swap.score for swap in shown]
             print(summary_line(folder.name, scores))
             for group in sorted({score.group for score in scores} - {""}):

@@ -1,42 +1,66 @@
-"""The one finisher of every output: written beside its place under a temporary name, renamed when complete; and paths in messages."""
+"""The one finisher of every output: written beside its place under a temporary name, renamed when complete."""
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from utils.errors import UnwritableOutput
+from utils.errors import BadArgument, UnwritableOutput
+
+TEMPORARY_PREFIX = ".swap-"  # plain and short: the output's own name may be as long as a name can be
 
 
 @contextmanager
 def finished_file(path: Path) -> Iterator[Path]:
     """Give a temporary path of the same extension; rename it to `path` if the block ends well, remove it otherwise.
 
-    The folder of `path` is created. An existing file stays untouched until the rename, which is atomic.
+    The folder of `path` is created. An existing file stays untouched until the rename, which is atomic. A link stays a link: the file
+    that it points to is replaced.
 
     Raises:
         UnwritableOutput: if the folder or the file cannot be written.
     """
     temporary = None
     try:
-        if path.is_dir():
-            raise IsADirectoryError(f"'{path}' is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.", suffix=f".partial{path.suffix}", dir=path.parent)
+        place = path.resolve() if path.is_symlink() else path
+        if place.exists() and not place.is_file():
+            kind = "a folder" if place.is_dir() else "not a plain file"
+            raise UnwritableOutput(f"cannot write {str(path)!r}: it is {kind}; choose another name")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        suffix = f".partial{place.suffix}"
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=suffix, dir=place.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        _take_over_mode(temporary, path)
-        temporary.replace(path)
+        _take_over_mode(temporary, place)
+        temporary.replace(place)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UnwritableOutput(f"cannot write '{path}' ({reason}); choose another folder or free some space") from error
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another name or folder"
+        raise UnwritableOutput(f"cannot write {str(path)!r} ({error.strerror or error}); {remedy}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def refuse_to_overwrite(out: Path, inputs: Iterable[Path]) -> None:
+    """Make sure that an output is none of the inputs, under whatever name.
+
+    Raises:
+        BadArgument: if it is.
+    """
+    for path in inputs:
+        try:
+            same = out.samefile(path)
+        except OSError:  # one of them is not there, or cannot be looked at: reading or writing it will say so
+            same = False
+        if same:
+            raise BadArgument(
+                f"the output {str(out)!r} is also an input; choose another name, nothing is overwritten in place"
+            )
 
 
 def shown(path: Path) -> str:

@@ -6,7 +6,8 @@ OpenCV decodes and encodes; what it leaves out is added here: TIFF metadata, unp
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,7 +28,10 @@ WEBP_LOSSLESS = 101  # OpenCV: a quality above 100 means lossless
 EXIF_ORIENTATION, EXIF_GPS = 0x0112, 0x8825
 TIFF_XMP, TIFF_ICC, TIFF_ORIENTATION = 700, 34675, 274
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+ISO_MEDIA_SIGNATURE = b"ftyp"  # AVIF
+WEBP_LARGEST_PX = 16383
 ORIENTATIONS = range(1, 9)
+MOVING_FORMATS = {"GIF", "WEBP", "PNG", "TIFF", "AVIF"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +60,18 @@ def decode_picture(encoded: bytes, path: Path) -> StoredPicture:
     pixels, metadata = _decode(path, encoded)
     exif, orientation = _clean_exif(metadata.get(cv2.IMAGE_METADATA_EXIF))
     icc = metadata.get(cv2.IMAGE_METADATA_ICCP)
-    if encoded[:4] in TIFF_SIGNATURES:
-        icc, orientation = _tiff_profile_and_orientation(encoded)
+    if encoded[:4] in TIFF_SIGNATURES or encoded[4:8] == ISO_MEDIA_SIGNATURE:
+        icc, orientation = _profile_and_orientation(encoded)
     return StoredPicture(pixels, orientation, icc if _profile_fits(icc, pixels) else None, exif)
+
+
+def is_animated(encoded: bytes) -> bool:
+    """Whether a file holds more than one picture: GIF, WebP, APNG, TIFF."""
+    try:
+        with PillowImage.open(io.BytesIO(encoded)) as picture:
+            return picture.format in MOVING_FORMATS and bool(getattr(picture, "n_frames", 1) > 1)
+    except Exception:  # Pillow lets errors of many kinds through; OpenCV has the last word on whether it can be read
+        return False
 
 
 def to_eight_bit(pixels: Pixels) -> Image:
@@ -85,6 +98,8 @@ def encode_picture(picture: StoredPicture, path: Path) -> bytes:
         ]
         return marks.insert_xmp_into_jpeg(_imencode(path, ".jpg", to_eight_bit(opaque), picture, options))
     if extension == ".webp":
+        if max(pixels.shape[:2]) > WEBP_LARGEST_PX:
+            raise UnwritableOutput(f"{str(path)!r}: WebP holds {WEBP_LARGEST_PX} pixels a side at most; use .png")
         options = [cv2.IMWRITE_WEBP_QUALITY, WEBP_LOSSLESS]
         return _imencode(path, ".webp", to_eight_bit(pixels), picture, options, xmp=marks.XMP_PACKET)
     return marks.insert_xmp_into_png(_imencode(path, ".png", pixels, picture, []))
@@ -95,26 +110,34 @@ def _decode(path: Path, encoded: bytes) -> tuple[Pixels, dict[int, bytes]]:
     from_tiff = _decode_tiff(encoded) if encoded[:4] in TIFF_SIGNATURES else None
     if from_tiff is not None:
         return from_tiff, {}
-    previous = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its complaints would come before our one line
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-        pixels, kinds, blocks = cv2.imdecodeWithMetadata(np.frombuffer(encoded, np.uint8), flags)
+        with _silent_opencv():
+            pixels, kinds, blocks = cv2.imdecodeWithMetadata(np.frombuffer(encoded, np.uint8), flags)
     except cv2.error:
         pixels, kinds, blocks = None, (), ()
-    finally:
-        cv2.utils.logging.setLogLevel(previous)
     if pixels is None:
         raise UnreadableInput(
-            f"'{path}' is not a picture that can be decoded, or is cut short; use a whole PNG, JPEG, WebP or TIFF file"
+            f"{str(path)!r} is not a picture that can be decoded, or is cut short; use a whole PNG, JPEG, WebP or TIFF file"
         )
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise UnreadableInput(f"'{path}' has {pixels.dtype} pixels; convert it to 8 or 16 bits a channel")
+        raise UnreadableInput(f"{str(path)!r} has {pixels.dtype} pixels; convert it to 8 or 16 bits a channel")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim == 3 and pixels.shape[2] == 2:
         pixels = cv2.merge([pixels[:, :, 0]] * 3 + [pixels[:, :, 1]])
     return pixels, {int(kind): np.asarray(block, np.uint8).tobytes() for kind, block in zip(kinds, blocks, strict=True)}
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """OpenCV's own complaints would come before our one line."""
+    previous = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(previous)
 
 
 def _decode_tiff(encoded: bytes) -> Pixels | None:
@@ -152,13 +175,24 @@ def _clean_exif(block: bytes | None) -> tuple[bytes | None, int]:
     return cleaned, orientation if orientation in ORIENTATIONS else 1
 
 
-def _tiff_profile_and_orientation(encoded: bytes) -> tuple[bytes | None, int]:
-    """OpenCV gives the metadata of TIFF files neither on reading nor on writing."""
+def _exif_with_orientation(block: bytes | None, orientation: int) -> bytes | None:
+    """The block with this orientation, which the file that it came from may have stored elsewhere; None if there is nothing to say."""
+    exif = PillowImage.Exif()
+    if block:
+        exif.load(block)
+    if exif.get(EXIF_ORIENTATION, 1) == orientation:
+        return block
+    exif[EXIF_ORIENTATION] = orientation
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def _profile_and_orientation(encoded: bytes) -> tuple[bytes | None, int]:
+    """Colour profile and orientation of TIFF, whose metadata OpenCV does not give, and of AVIF, which turns pictures in its own way."""
     try:
-        with PillowImage.open(io.BytesIO(encoded)) as tiff:
-            tags = tiff.getexif()
-            icc = tags.get(TIFF_ICC)
-            orientation = int(tags.get(TIFF_ORIENTATION, 1))
+        with PillowImage.open(io.BytesIO(encoded)) as picture:
+            tags = picture.getexif()
+            icc = tags.get(TIFF_ICC) or picture.info.get("icc_profile")
+            orientation = int(tags.get(EXIF_ORIENTATION, 1))
     except Exception:  # as above
         return None, 1
     return (bytes(icc) if icc else None), orientation if orientation in ORIENTATIONS else 1
@@ -175,23 +209,24 @@ def _imencode(
     path: Path, extension: str, pixels: Pixels, picture: StoredPicture, options: Sequence[int], xmp: bytes | None = None
 ) -> bytes:
     blocks = [
-        (cv2.IMAGE_METADATA_EXIF, picture.exif),
+        (cv2.IMAGE_METADATA_EXIF, _exif_with_orientation(picture.exif, picture.orientation)),
         (cv2.IMAGE_METADATA_XMP, xmp),
         (cv2.IMAGE_METADATA_ICCP, picture.icc),
     ]
     present = [(kind, np.frombuffer(block, np.uint8)) for kind, block in blocks if block]
     try:
-        done, encoded = cv2.imencodeWithMetadata(
-            extension,
-            np.ascontiguousarray(pixels),
-            [kind for kind, _ in present],
-            [block for _, block in present],
-            list(options),
-        )
+        with _silent_opencv():
+            done, encoded = cv2.imencodeWithMetadata(
+                extension,
+                np.ascontiguousarray(pixels),
+                [kind for kind, _ in present],
+                [block for _, block in present],
+                list(options),
+            )
     except cv2.error as error:
-        raise UnwritableOutput(f"cannot encode '{path}' ({error.err}); use another format") from error
+        raise UnwritableOutput(f"cannot encode {str(path)!r} ({error.err}); use .png") from error
     if not done:
-        raise UnwritableOutput(f"cannot encode '{path}'; use another format")
+        raise UnwritableOutput(f"cannot encode {str(path)!r}; use .png")
     return np.asarray(encoded, np.uint8).tobytes()
 
 

@@ -6,6 +6,7 @@ stored: 16-bit depth, alpha, grey, colour profile and orientation stay. Every wr
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from numpy.typing import DTypeLike
 from utils.errors import BadArgument, UnreadableInput
 from utils.files import finished_file
 from utils.inference.records import Image
-from utils.picture_codecs import Pixels, StoredPicture, decode_picture, encode_picture, to_eight_bit
+from utils.picture_codecs import Pixels, StoredPicture, decode_picture, encode_picture, is_animated, to_eight_bit
+
+logger = logging.getLogger(__name__)
 
 WRITABLE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 MIN_SIDE_PX = 2
@@ -59,15 +62,21 @@ def read_picture(path: Path) -> Picture:
         UnreadableInput: if the file is missing, empty, damaged, cut short or not a picture.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise UnreadableInput(f"{str(path)!r} is not a file; give a picture file")
         encoded = path.read_bytes()
     except OSError as error:
-        raise UnreadableInput(f"cannot read '{path}' ({error.strerror or error}); check the path") from error
+        raise UnreadableInput(f"cannot read {str(path)!r} ({error.strerror or error}); check the path") from error
     if not encoded:
-        raise UnreadableInput(f"'{path}' is empty; use another file")
+        raise UnreadableInput(f"{str(path)!r} is empty; use another file")
+    if is_animated(encoded):
+        logger.warning(f"{str(path)!r} holds several pictures; the first is taken")
     stored = decode_picture(encoded, path)
     height, width = stored.pixels.shape[:2]
     if min(height, width) < MIN_SIDE_PX:
-        raise UnreadableInput(f"'{path}' is {width}x{height} pixels, too small to show a face; use another picture")
+        raise UnreadableInput(
+            f"{str(path)!r} is {width}x{height} pixels, too small to show a face; use another picture"
+        )
     upright = _turn(to_bgr(stored.pixels), *UPRIGHT_TURNS[stored.orientation])
     return Picture(np.ascontiguousarray(upright), stored)
 

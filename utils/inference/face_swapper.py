@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from utils.errors import BadArgument, NoFaceFound, UnreadableInput
-from utils.files import finished_file
+from utils.files import TEMPORARY_PREFIX, finished_file, refuse_to_overwrite
 from utils.inference.core import AnalysisSummary, analyse_frames, model_inference
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.image_processing import find_faces
@@ -19,6 +19,7 @@ from utils.inference.matching import PersonMatcher
 from utils.inference.records import Identity, Image, ModelPack, View
 from utils.inference.video_processing import (
     VideoInfo,
+    check_video_extension,
     get_final_video,
     get_target,
     read_video,
@@ -29,6 +30,7 @@ from utils.marks import VIDEO_COMMENT
 
 logger = logging.getLogger(__name__)
 
+FEWEST_FRAMES = 0.9  # of those that the container announces, which may be an estimate
 SEGMENT_FRAMES = 250  # rendered, encoded and closed together
 
 Item = TypeVar("Item")
@@ -59,7 +61,7 @@ class SwapReport:
 class FaceSwapper:
     """Swaps faces with the models of one pack. Holds no state between calls; use one for as many targets as you like.
 
-    >>> swapper = FaceSwapper(load_pack("builtin"))                                    # doctest: +SKIP
+    >>> swapper = FaceSwapper(load_builtin_pack())                                     # doctest: +SKIP
     >>> source = swapper.identify(cv2.imread("source.jpg"), "source.jpg")              # doctest: +SKIP
     >>> result, report = swapper.swap_image(cv2.imread("target.jpg"), [source])        # doctest: +SKIP
     """
@@ -74,7 +76,7 @@ class FaceSwapper:
         """Take over the loaded models.
 
         Args:
-            pack: see `models.packs.load_pack`.
+            pack: see `models.packs`.
             similarity_th: cosine similarity in [-1, 1] from which on a face is taken for a person; None for the pack's own.
             batch_size: the most faces that are generated at once.
             progress: shows long work.
@@ -136,11 +138,13 @@ class FaceSwapper:
             UnreadableInput: if the target cannot be decoded.
             UnwritableOutput: if the result cannot be written; a file that was there before stays.
         """
+        check_video_extension(out)
+        refuse_to_overwrite(out, [target])
         matcher, summary = self._matcher(sources, persons), AnalysisSummary()
         video = read_video(target)
         with (
             finished_file(out) as unfinished,
-            tempfile.TemporaryDirectory(prefix=f".{out.stem[:80]}.", dir=out.parent) as folder,
+            tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=unfinished.parent) as folder,
         ):
             workspace = Path(folder)
             records_path = workspace / "records.jsonl"
@@ -166,6 +170,11 @@ class FaceSwapper:
             for record in analyse_frames(frames, self.pack, matcher, sources, summary):
                 write_record(file, record)
                 pts.append(record.pts)
+        expected = video.frame_count_estimate or 0
+        if len(pts) < FEWEST_FRAMES * expected:
+            logger.warning(
+                f"only {len(pts)} of about {expected} frames of {str(video.path)!r} could be decoded; is it cut short?"
+            )
         return pts
 
     def _render(self, video: VideoInfo, records_path: Path, sources: Sequence[Identity]) -> Iterator[Image]:
@@ -194,7 +203,7 @@ class FaceSwapper:
                 f"no face found {place} ({self._score_text(summary.best_score)}); lower --det_thresh or use a clearer target"
             )
         unseen = [
-            f"'{person.views[0].name}' (best similarity {best:.2f} < {self.similarity_th:.2f})"
+            f"'{person.views[0].name}' ({self._similarity_text(best)})"
             for person, seen, best in zip(persons, matcher.seen, matcher.best_similarity, strict=False)
             if not seen
         ]
@@ -205,6 +214,11 @@ class FaceSwapper:
         if unseen:
             logger.warning(f"'{name}' never shows the person of {', '.join(unseen)}")
         return SwapReport(summary.frames, summary.frames_with_face, summary.swaps, tuple(matcher.best_similarity))
+
+    def _similarity_text(self, best: float) -> str:
+        if best < self.similarity_th:
+            return f"best similarity {best:.2f} < {self.similarity_th:.2f}"
+        return f"best similarity {best:.2f}, but another chosen person is as like that face or more"
 
     def _score_text(self, best_score: float) -> str:
         threshold = self.pack.detector.det_thresh

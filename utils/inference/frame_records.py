@@ -34,11 +34,6 @@ class FrameRecord:
     pts: int
     faces: tuple[RecordedFace, ...]
 
-    @property
-    def swaps(self) -> list[RecordedFace]:
-        """The faces that get a source."""
-        return [face for face in self.faces if face.source is not None]
-
 
 def write_record(file: TextIO, record: FrameRecord) -> None:
     """Append one line."""

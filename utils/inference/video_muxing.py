@@ -30,6 +30,11 @@ MAX_MOVIE_TIMESCALE = 10_000_000
 FOREIGN_TAGS = frozenset(
     {"major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration", "comment"}
 )
+PLACE_TAG = "location"  # part of the names of all tags that say where a film was taken; that is not passed on
+
+
+def _is_foreign(tag: str) -> bool:
+    return tag in FOREIGN_TAGS or PLACE_TAG in tag
 
 
 def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoInfo, out: Path, comment: str) -> None:
@@ -51,8 +56,8 @@ def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoIn
     times = [value - video.origin for value in pts]
     if segment_codec(out) == "h264" and (video.width % 2 or video.height % 2):
         logger.warning(
-            "%r: H.264 has even sizes only; the last column or row is doubled, from %dx%d",
-            str(out),
+            "%r: H.264 has even sizes only; in the result the last column or row is doubled, from %dx%d",
+            str(video.path),
             video.width,
             video.height,
         )
@@ -63,9 +68,7 @@ def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoIn
         picture.time_base = video.time_base
         picture.metadata.update(kept_tags(shown))
         picture.disposition = shown.disposition
-        output.metadata.update(
-            {key: text for key, text in original.metadata.items() if key.lower() not in FOREIGN_TAGS}
-        )
+        output.metadata.update({key: text for key, text in original.metadata.items() if not _is_foreign(key.lower())})
         output.metadata["comment"] = comment
         packets = _video_packets(segments, times, video, picture, shown.duration)
         sound = add_audio_from_another_video(original, output, video)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import av
@@ -76,7 +77,6 @@ class VideoInfo:
         duration_s: None if the file does not say.
         sample_aspect_ratio: width of an upright pixel by its height; None if not said.
         colour: colour tags.
-        audio_count: number of sound tracks.
     """
 
     path: Path
@@ -93,7 +93,6 @@ class VideoInfo:
     duration_s: float | None
     sample_aspect_ratio: Fraction | None
     colour: ColourTags
-    audio_count: int
 
     @property
     def has_pts(self) -> bool:
@@ -136,11 +135,15 @@ def open_video(path: Path) -> Iterator[Any]:
     Raises:
         UnreadableInput: if there is no such file, or it is not a video in a container that is read here.
     """
-    if not path.exists():
-        raise UnreadableInput(f"video {str(path)!r} does not exist; check the path")
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise UnreadableInput(f"video {str(path)!r} does not exist; check the path") from None
+    except OSError as error:
+        raise UnreadableInput(f"video {str(path)!r} cannot be read ({error.strerror}); check the path") from error
+    if not S_ISREG(status.st_mode):
         raise UnreadableInput(f"video {str(path)!r} is not a file; give the path of a video file")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise UnreadableInput(f"video {str(path)!r} is empty (0 bytes); copy or download it again")
     options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
     try:
@@ -191,7 +194,6 @@ def read_video(path: Path) -> VideoInfo:
             duration_s=duration_s,
             sample_aspect_ratio=1 / aspect if aspect and turned else aspect,
             colour=_colour(frame),
-            audio_count=len(container.streams.audio),
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from utils.files import finished_file
@@ -107,4 +107,4 @@ def origin_now(how: str) -> str:
     >>> origin_now("found in place").endswith("+00:00")
     True
     """
-    return f"{how}, {datetime.now(timezone.utc).isoformat(timespec='seconds')}"
+    return f"{how}, {datetime.now(UTC).isoformat(timespec='seconds')}"
