@@ -96,7 +96,7 @@ def choose_pack(args: argparse.Namespace) -> str:
     Raises:
         BadArgument: if flags of the ghost pack come with the builtin one.
     """
-    from utils.model_files.state import has_pack, missing_files
+    from utils.model_files.state import has_pack
 
     asked = [f"--{flag}" for flag in GHOST_FLAGS if getattr(args, flag)]
     if args.pack == "builtin" and asked:
@@ -109,8 +109,7 @@ def choose_pack(args: argparse.Namespace) -> str:
     if has_pack("ghost"):
         note(args, "pack: ghost (its files are here)")
         return "ghost"
-    missing = ", ".join(file.path for file in missing_files("ghost"))
-    note(args, f"pack: builtin (for ghost there is no {missing}; see --list_weights)")
+    note(args, "pack: builtin (the ghost pack's files are not all here, see --list_weights)")
     return "builtin"
 
 
@@ -141,14 +140,15 @@ def tell_result(path: Path) -> None:
     """Print the path of the result to stdout.
 
     Raises:
-        UnwritableOutput: if stdout takes nothing; whoever closed it on purpose is left in peace.
+        BrokenPipeError: if nobody reads it any more.
+        UnwritableOutput: if stdout takes nothing.
     """
     try:
         print(path, flush=True)
     except BrokenPipeError:
-        sys.stdout = None  # so that Python does not try again when it ends
+        raise
     except OSError as error:
-        sys.stdout = None
+        sys.stdout = None  # so that Python does not try again when it ends
         raise UnwritableOutput(
             f"{path} is done, but its path cannot be written to stdout ({error.strerror})"
         ) from error
@@ -247,6 +247,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SwapError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # whoever reads our stdout has seen enough
+        sys.stdout = None
+        return 0
     except ModuleNotFoundError as error:
         remedy = f"use {VENV_PYTHON}, or 'pip install -r requirements.txt'"
         print(f"error: the package {error.name} is not installed for {sys.executable}; {remedy}", file=sys.stderr)
