@@ -35,9 +35,9 @@ class FrameRecord:
     faces: tuple[RecordedFace, ...]
 
     @property
-    def swaps(self) -> list[RecordedFace]:
-        """The faces that get a source."""
-        return [face for face in self.faces if face.source is not None]
+    def swaps(self) -> list[tuple[int, RecordedFace]]:
+        """The faces that get a source, each with its index."""
+        return [(face.source, face) for face in self.faces if face.source is not None]
 
 
 def write_record(file: TextIO, record: FrameRecord) -> None:
