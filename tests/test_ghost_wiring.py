@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import onnxruntime
@@ -10,6 +12,7 @@ import torch
 from standin_pack import (
     BESIDE,
     INPUT_PX,
+    Place,
     drawn_landmarks,
     write_backbone,
     write_detector,
@@ -145,6 +148,17 @@ def test_the_image_equals_ghosts_steps_one_after_another(ghost, files, networks,
     assert np.abs(found - wanted).max() <= 1.5
     assert np.abs(found - wanted).mean() < 0.1
     assert np.abs(found - other_order).max() > 30, "the masks overlap, so the order shows"
+
+
+def test_a_photo_with_several_faces_stands_for_the_largest(ghost, collins, tmp_path, caplog):
+    small = Place(PLACE.box, PLACE.keypoints, 0.95)
+    left, top, right, bottom = BESIDE.box
+    large = Place((left - 40, top - 40, right, bottom + 40), BESIDE.keypoints, 0.7)
+    path = write_detector(tmp_path / "scrfd.onnx", (small, large))
+    detector = Face_detect_crop(path, 0.6, (INPUT_PX, INPUT_PX), CPU.onnx_providers)
+    identity = FaceSwapper(replace(ghost, detector=detector)).identify(collins, "photo")
+    np.testing.assert_allclose(identity.views[0].face.keypoints, np.array(BESIDE.keypoints) * 0.8, atol=1e-3)
+    assert [record.getMessage() for record in caplog.records] == ["'photo' shows 2 faces; the largest is taken"]
 
 
 class FakeDetector:
@@ -310,7 +324,7 @@ def test_a_detector_that_is_none_is_refused(files, tmp_path):
 
 
 def test_keypoints_in_one_place_are_no_face(tmp_path, collins):
-    flat = type(PLACE)(PLACE.box, ((250.0, 150.0),) * 5)
+    flat = Place(PLACE.box, ((250.0, 150.0),) * 5)
     path = write_detector(tmp_path / "scrfd.onnx", (flat,))
     detector = Face_detect_crop(path, 0.6, (INPUT_PX, INPUT_PX), CPU.onnx_providers)
     assert detector.detect(collins)[0] == []
