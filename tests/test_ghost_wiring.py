@@ -323,6 +323,15 @@ def test_a_detector_that_is_none_is_refused(files, tmp_path):
         Face_detect_crop(tmp_path / "text.onnx", 0.6, (INPUT_PX, INPUT_PX), CPU.onnx_providers)
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
+def test_a_provider_that_does_not_start_is_told(files, caplog):
+    wanted = (("NoSuchExecutionProvider", {"device_id": 0}), "CPUExecutionProvider")
+    detector = Face_detect_crop(files / "scrfd.onnx", 0.6, (INPUT_PX, INPUT_PX), wanted)
+    assert detector.providers == ["CPUExecutionProvider"]
+    (record,) = caplog.records
+    assert "could not start NoSuchExecutionProvider" in record.getMessage()
+
+
 def test_keypoints_in_one_place_are_no_face(tmp_path, collins):
     flat = Place(PLACE.box, ((250.0, 150.0),) * 5)
     path = write_detector(tmp_path / "scrfd.onnx", (flat,))
