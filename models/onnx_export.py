@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -43,7 +44,9 @@ def export_generator(options: GhostOptions, out: Path) -> None:
     """
     network = load_aei_net(resolve_generator(options), options.backbone, options.num_blocks)
     example = (torch.zeros(2, 3, FACE_PX, FACE_PX), torch.zeros(2, IDENTITY_SIZE))
-    with finished_file(out) as temporary, torch.inference_mode():
+    with finished_file(out) as temporary, torch.inference_mode(), warnings.catch_warnings():
+        # An instance norm has no running statistics; that it takes the image's own is what it is for.
+        warnings.filterwarnings("ignore", message="ONNX export mode is set to TrainingMode.EVAL")
         torch.onnx.export(
             _ImageOnly(network),
             example,

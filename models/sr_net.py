@@ -126,10 +126,10 @@ class LocalImportancePooling(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H / 2, W / 2)."""
-        # A common factor cancels: exp(-12) keeps the weights at 1 or below, where half precision holds them.
-        weight = torch.exp(IMPORTANCE * (torch.sigmoid(self.logit(maps)) - 1.0))
+        # The weights span exp(12), more than half precision holds; a common factor cancels, exp(-12) keeps them at 1 or below.
+        weight = torch.exp(IMPORTANCE * (torch.sigmoid(self.logit(maps).float()) - 1.0))
         pool = nn.AvgPool2d(kernel_size=3, stride=2, padding=1)
-        return pool(maps * weight) / pool(weight)
+        return (pool(maps.float() * weight) / pool(weight)).to(maps.dtype)
 
 
 class LipEncoder(nn.Module):

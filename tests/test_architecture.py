@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import time
@@ -78,6 +79,14 @@ def test_the_core_is_pure(name):
 @pytest.mark.parametrize("path", project_files(), ids=module_name)
 def test_modules_stay_readable(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_the_readme_names_tests_that_exist():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py")]
+    there = {name for text in sources for name in re.findall(r"^def (test_\w+)\(", text, re.MULTILINE)}
+    assert named
+    assert named <= there, sorted(named - there)
 
 
 def test_help_answers_at_once():

@@ -168,3 +168,10 @@ def test_local_importance_pooling_bears_half_precision() -> None:
     layer.logit[1].weight.mul_(4)  # the importances reach both ends
     assert torch.isfinite(layer.half()(maps.half())).all()
     torch.testing.assert_close(pooling().half()(maps.half()).float(), expected, rtol=0, atol=0.02)
+
+
+def test_local_importance_pooling_bears_half_precision_where_nothing_matters() -> None:
+    layer, maps = pooling(), torch.rand(2, 4, 8, 8).half().float()
+    layer.logit[1].weight.zero_()
+    layer.logit[1].bias.fill_(-9.0)  # every weight is exp(-12), near the end of half precision
+    torch.testing.assert_close(layer.half()(maps.half()).float(), layer.float()(maps), rtol=1e-3, atol=0)

@@ -106,6 +106,8 @@ def _ffmpeg() -> Iterator[tuple[str, str]]:
 
 def _packs() -> Iterator[tuple[str, str]]:
     from utils.errors import ModelFileError
+    from utils.model_files.state import State, fault_of, look_at, pack_line
+    from utils.model_files.table import MODEL_FILES
     from utils.weights import load_manifest, verify
 
     try:
@@ -115,3 +117,6 @@ def _packs() -> Iterator[tuple[str, str]]:
         yield f"pack builtin {manifest.version}: complete", ""
     except ModelFileError as error:
         yield "", str(error)
+    findings = [look_at(file) for file in MODEL_FILES]
+    yield pack_line(findings), ""
+    yield from (("", fault_of(finding)) for finding in findings if finding.state is State.DAMAGED)

@@ -10,6 +10,7 @@ from models.packs import DEFAULTS
 from utils.devices import PRECISIONS, is_device_name
 from utils.model_files.flags import add_weight_flags
 
+LARGEST_STRIDE_PX = 32  # of SCRFD's maps; anything else breaks its grid of anchors
 EXIT_CODES = """exit codes:
   0    done
   2    bad arguments
@@ -58,6 +59,14 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return value
+
+
+def detection_side(text: str) -> int:
+    """An argparse type: a positive multiple of the detector's coarsest stride."""
+    side = positive_int(text)
+    if side % LARGEST_STRIDE_PX:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a multiple of {LARGEST_STRIDE_PX}")
+    return side
 
 
 def add_bool(group: argparse._ArgumentGroup, flag: str, default: bool | None, text: str) -> None:
@@ -152,10 +161,10 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     )
     ghost.add_argument(
         "--det_size",
-        type=positive_int,
+        type=detection_side,
         nargs=2,
         metavar=("W", "H"),
-        help="size to which a picture is scaled for detection (default: 640 640)",
+        help="size to which a picture is scaled for detection, multiples of 32 (default: 640 640)",
     )
     ghost.add_argument(
         "--precision", choices=PRECISIONS, help="of the generator (default: auto: fp16 on CUDA, fp32 on a CPU)"

@@ -143,10 +143,10 @@ def model_inference(
     pending: list[_PendingFrame] = []
     for image, record in zip(frames, records, strict=True):
         frame = _PendingFrame(image)
-        for recorded in record.faces:
-            if recorded.source is not None:
-                frame.aligned.append(crop_face(image, recorded.face, pack, record.index, recorded.mask_parameters))
-                frame.identities.append(sources[recorded.source])
+        # In the order of the persons: where two masks overlap, the same person lies on top in every frame.
+        for source, recorded in sorted(record.swaps, key=lambda swap: swap[0]):
+            frame.aligned.append(crop_face(image, recorded.face, pack, record.index, recorded.mask_parameters))
+            frame.identities.append(sources[source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)
         if waiting_faces == 0 or waiting_faces >= most_faces or len(pending) > most_faces:

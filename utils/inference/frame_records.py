@@ -34,6 +34,11 @@ class FrameRecord:
     pts: int
     faces: tuple[RecordedFace, ...]
 
+    @property
+    def swaps(self) -> list[tuple[int, RecordedFace]]:
+        """The faces that get a source, each with its index."""
+        return [(face.source, face) for face in self.faces if face.source is not None]
+
 
 def write_record(file: TextIO, record: FrameRecord) -> None:
     """Append one line."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from utils.errors import BadArgument, ModelFileError
 from utils.files import shown
 from utils.model_files.fetch import Options, download
-from utils.model_files.state import Finding, State, fault_of, look_at
+from utils.model_files.state import Finding, State, fault_of, look_at, pack_line
 from utils.model_files.table import MODEL_FILES, PROJECT, ModelFile, files_named
 from utils.weights import builtin_file, load_manifest
 
@@ -56,7 +56,8 @@ def list_weights(root: Path = PROJECT) -> None:
     print("\n".join(table_lines(findings)))
     for name in load_manifest().files:
         builtin_file(name)
-    print("builtin pack: verified; ships with the repository, its licences stand in weights/builtin/README.md")
+    print(pack_line(findings))
+    print("pack builtin: verified; ships with the repository, its licences stand in weights/builtin/README.md")
     damaged = [fault_of(finding) for finding in findings if finding.state is State.DAMAGED]
     if damaged:
         raise ModelFileError("; ".join(damaged))

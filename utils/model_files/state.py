@@ -124,6 +124,25 @@ def has_pack(group: str, generator: str | None = DEFAULT_GENERATOR, root: Path =
     return not missing_files(group, generator, root)
 
 
+def pack_line(findings: Iterable[Finding], group: str = "ghost", optional: str = "landmarks") -> str:
+    """In one line, whether a pack is complete and what to do if not.
+
+    Args:
+        findings: a look at every file of the table.
+        group: the pack's required files.
+        optional: a group that is better had, too.
+    """
+    found = list(findings)
+    needed = [finding for finding in found if finding.file.group == group]
+    missing = [shown(finding.path) for finding in needed if finding.state is State.MISSING]
+    if missing:
+        return f"pack {group}: {', '.join(missing)} missing; get it with 'python inference.py --download {group}'"
+    if not all(finding.usable for finding in needed):
+        return f"pack {group}: damaged"
+    better = not all(finding.usable for finding in found if finding.file.group == optional)
+    return f"pack {group}: complete" + (f"; better with 'python inference.py --download {optional}'" if better else "")
+
+
 def fault_of(finding: Finding) -> str:
     """What is wrong with an unusable file and what to do about it, in one line."""
     file = finding.file
