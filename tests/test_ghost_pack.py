@@ -84,7 +84,7 @@ def test_auto_takes_ghost_when_its_files_are_there(swapped):
     assert finished.code == DONE, finished.stderr
     assert finished.stdout == f"{out}\n"
     lines = finished.stderr.splitlines()
-    assert lines[:2] == ["pack: ghost (its files are here)", "swapped 1 faces in 1 frames"]
+    assert lines[:2] == ["pack: ghost (its files are here)", "swapped 1 face in 1 frame"]
     assert len(lines) == 3, "and the time"
     assert_only_the_face_changed(out)
 
@@ -98,7 +98,7 @@ def test_the_same_command_gives_the_same_file_and_other_flags_another(project, s
     )
     for done, out in zip(finished, outs, strict=True):
         assert (done.code, done.stdout) == (DONE, f"{out}\n")
-        assert "swapped 1 faces" in done.stderr
+        assert "swapped 1 face " in done.stderr
         assert_only_the_face_changed(out)
     assert len({path.read_bytes() for path in (swapped[1], *outs)}) == 2
     assert outs[0].read_bytes() == swapped[1].read_bytes()
@@ -173,7 +173,7 @@ def test_each_missing_file_is_named_with_place_and_command(tmp_path):
     assert "--download G_unet_1block'" in one_block.stderr
     auto = bare.run(*IMAGE, "--out_image_name", tmp_path / "out.png")
     assert auto.code == DONE, auto.stderr
-    assert auto.stderr.startswith("pack: builtin (for ghost there is no insightface_func/models/antelope/scrfd_10g")
+    assert auto.stderr.startswith("pack: builtin (the ghost pack's files are not all here")
 
 
 def test_generators_that_are_refused(project, tmp_path):
