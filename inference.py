@@ -209,6 +209,7 @@ def run_instead(args: argparse.Namespace) -> int | None:
 
         return 1 if report() else 0
     if args.export_onnx:
+        choose_pack(args)
         from models.onnx_export import export_generator
 
         export_generator(ghost_options(args), args.export_onnx)
