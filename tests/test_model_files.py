@@ -246,7 +246,7 @@ def test_the_listing_tells_everything(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "missing" in lines and "present, not pinned yet" in lines
     assert "--download landmarks" in lines and "a member of https://github.com/deepinsight" in lines
     assert "--download sr" not in lines, "it is there"
-    assert "builtin pack: verified" in lines
+    assert "pack builtin: verified" in lines and "pack ghost: " in lines
     assert not sidecar_path(tmp_path / files_named("sr")[0].path).exists(), "listing writes nothing"
 
 
