@@ -265,7 +265,7 @@ def test_the_exported_generator_equals_torch(project, tmp_path, backbone, num_bl
 
     weights = write_generator(tmp_path / "generator.pth", backbone, num_blocks)
     out = tmp_path / "new folder" / "generator.onnx"
-    finished = project.run("--export_onnx", out, "--G_path", weights)
+    finished = project.run("--pack", "ghost", "--export_onnx", out, "--G_path", weights)
     assert (finished.code, finished.stdout, finished.stderr) == (DONE, f"{out}\n", "")
     assert list(out.parent.iterdir()) == [out]
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
