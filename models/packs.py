@@ -71,9 +71,8 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     from utils.model_files.state import resolve_all
     from utils.model_files.table import required_files
 
-    paths = resolve_all(
-        [*required_files("ghost", _generator_name(options)), *(required_files("sr") if options.use_sr else ())]
-    )
+    generator_name = _generator_name(options)
+    paths = resolve_all([*required_files("ghost", generator_name), *(required_files("sr") if options.use_sr else ())])
     placement = choose_placement(options.device, options.precision)
 
     from arcface_model.arcface_embedder import ArcFaceEmbedder
@@ -82,7 +81,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
 
     defaults = DEFAULTS["ghost"]
     threshold = defaults.det_thresh if det_thresh is None else det_thresh
-    generator_path = resolve_generator(options)
+    generator_path = paths[generator_name] if generator_name else Path(str(options.generator_path))
     return ModelPack(
         name="ghost",
         version=generator_path.stem,

@@ -19,10 +19,6 @@ class Conversion:
         self._plain: dict[str, str] = {}
         self._nchw: dict[str, str] = {}
 
-    def is_constant(self, value: str) -> bool:
-        """Whether `value` is a constant of the source graph."""
-        return value in self._constants
-
     def constant(self, value: str) -> Array:
         """The content of a constant.
 

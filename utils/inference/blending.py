@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.inference.alignment import invert, scale_of
 from utils.inference.records import Affine, Image, Mask
 
 SHRINK_FROM = 1.4  # crop pixels per frame pixel above which plain interpolation would skip pixels
@@ -35,11 +36,8 @@ def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine) -> 
     """
     if face.shape[:2] != mask.shape[:2]:
         raise ValueError(f"face {face.shape[:2]} and mask {mask.shape[:2]} differ in size")
-    scale = float(np.sqrt(abs(np.linalg.det(frame_to_crop[:, :2]))))
-    if not scale > 0:
-        raise ValueError("frame_to_crop is singular")
+    crop_to_frame, scale = invert(frame_to_crop), scale_of(frame_to_crop)
     result = frame.copy()
-    crop_to_frame = cv2.invertAffineTransform(frame_to_crop)
     if scale > SHRINK_FROM:
         face, mask, crop_to_frame = _shrink(face, mask, crop_to_frame, SHRUNK_SCALE / scale)
     region = _warped_region(mask, crop_to_frame, frame.shape[0], frame.shape[1])
