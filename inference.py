@@ -23,14 +23,13 @@ from utils.errors import BadArgument, SwapError, UnwritableOutput
 from utils.files import refuse_to_overwrite
 from utils.flags import build_parser
 from utils.model_files.flags import manage_weights
+from utils.version import __version__
 
 if TYPE_CHECKING:
     from models.packs import GhostOptions
     from utils.inference.face_swapper import FaceSwapper
     from utils.inference.records import Identity, ModelPack
     from utils.inference.video_swap import Item
-
-__version__ = "0.1.0"
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE / "examples"
@@ -56,6 +55,8 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
         args.image_to_image = bool(
             args.target_image or (args.out_image_name and not args.target_video and not args.out_video_name)
         )
+    if args.image_to_image and args.resume:
+        raise BadArgument("--resume is for videos; leave it out")
     if args.image_to_image and (args.target_video or args.out_video_name):
         raise BadArgument(
             "--target_video and --out_video_name have no use for an image; leave them out, or say --image_to_image False"
@@ -197,7 +198,7 @@ def run(args: argparse.Namespace) -> Path:
         result, report = swapper.swap_image(picture.bgr, sources, persons, str(args.target), args.swap == "all")
         write_picture(args.out, picture, result)
     else:
-        report = swapper.swap_video(args.target, args.out, sources, persons, args.swap == "all")
+        report = swapper.swap_video(args.target, args.out, sources, persons, args.swap == "all", args.resume)
     note(args, f"swapped {count(report.swaps, 'face')} in {count(report.frames, 'frame')}")
     return args.out
 

@@ -110,6 +110,11 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     files.add_argument("--out_image_name", type=Path, metavar="FILE", help="(default: examples/results/result.png)")
     files.add_argument("--target_video", type=Path, metavar="FILE", help="(default: an example)")
     files.add_argument("--out_video_name", type=Path, metavar="FILE", help="(default: examples/results/result.mp4)")
+    files.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a video where the same command was interrupted; without it, a video is begun from the start",
+    )
 
     people = parser.add_argument_group("faces and people")
     people.add_argument(
