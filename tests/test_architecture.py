@@ -23,6 +23,7 @@ LAYERS = [
     ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
     ["models.aei_net", "models.sr_net", "models.enhancement"],
     ["models.aei_encoders", "models.aad"],
+    ["utils.inference.checkpoint"],
     ["utils.inference.core", "utils.inference.video_processing", "utils.pictures"],
     ["utils"],
 ]
