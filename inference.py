@@ -139,22 +139,20 @@ def note(args: argparse.Namespace, line: str) -> None:
             print(line, file=sys.stderr)
 
 
-def tell_result(path: Path) -> None:
-    """Print the path of the result to stdout.
+def tell_result(line: Path | str) -> None:
+    """Print the path of a result to stdout.
 
     Raises:
         BrokenPipeError: if nobody reads it any more.
         UnwritableOutput: if stdout takes nothing.
     """
     try:
-        print(path, flush=True)
+        print(line, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
         sys.stdout = None  # so that Python does not try again when it ends
-        raise UnwritableOutput(
-            f"{path} is done, but its path cannot be written to stdout ({error.strerror})"
-        ) from error
+        raise UnwritableOutput(f"{line} is done, but this cannot be written to stdout ({error.strerror})") from error
 
 
 def count(number: int, noun: str) -> str:
@@ -206,6 +204,16 @@ def run(args: argparse.Namespace) -> Path:
 def run_instead(args: argparse.Namespace) -> int | None:
     """Do what flags ask for instead of a swap; the exit code, or None if they ask for nothing."""
     if manage_weights(args):
+        return 0
+    if args.list_faces:
+        from utils.face_list import list_faces
+        from utils.inference.video_swap import no_progress
+
+        complete(args)
+        progress = no_progress if args.quiet else show_progress
+        pack = init_models(args)
+        for line in list_faces(args.target, args.image_to_image, args.list_faces, pack, args.similarity_th, progress):
+            tell_result(line)
         return 0
     if args.doctor:
         from utils.doctor import report

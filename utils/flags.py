@@ -125,6 +125,13 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         "or by the sources in the order in which people appear, from left to right (default: first)",
     )
     people.add_argument(
+        "--list_faces",
+        type=Path,
+        metavar="DIR",
+        help="write a photo of everybody in the target, for --target_faces_paths, into an empty folder, "
+        "and the frames in which they are seen; then end",
+    )
+    people.add_argument(
         "--similarity_th",
         type=number_between(-1, 1),
         metavar="X",

@@ -22,7 +22,7 @@ from utils.errors import SwapError, UnreadableInput
 from utils.evaluate.people_scores import Choice, CutScore, PeopleScore, score_cuts, score_people
 from utils.evaluate.people_sheets import sheet_of, write_sheet
 from utils.evaluate.truth import ClipTruth, read_truth
-from utils.inference.core import AnalysisSummary, analyse_frames
+from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.plan import plan_records
 from utils.inference.records import Identity, Image, Points
@@ -99,7 +99,8 @@ def evaluate_clip(
         NoFaceFound: if a portrait is not good enough to choose a person by.
     """
     tracker = Tracker(swapper.pack.embedder, swapper.similarity_th)
-    seen = list(analyse_frames(get_target(read_video(path)), swapper.pack, tracker, AnalysisSummary()))
+    analysis = Analysis(swapper.pack, tracker)
+    seen = list(analysis.analyse(get_target(read_video(path))))
     if len(seen) != truth.frames:
         raise UnreadableInput(f"{str(path)!r} has {len(seen)} frames, its labels {truth.frames}; use the labelled clip")
     portraits = portraits_of_clip(path, truth)
@@ -113,7 +114,8 @@ def evaluate_clip(
     for choice in choices_of(truth):
         persons = [] if choice.everybody else [identities[person] for person in choice.persons]
         request = SwapRequest([source] * max(len(choice.persons), 1), persons, choice.everybody, truth.name)
-        records = list(plan_records(seen, tracker.tracks, request.cast(tracker).source_of_track, None))
+        casting = request.cast(analysis, swapper.pack.detector.det_thresh)
+        records = list(plan_records(seen, tracker.tracks, casting.source_of_track, None))
         scores.append(score_people(records, truth, choice))
         if out is not None:
             sheet = sheet_of((image for _, image in get_target(read_video(path))), truth, records, choice)
