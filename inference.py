@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -65,14 +66,14 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
         raise BadArgument(
             "--target_image and --out_image_name have no use for a video; leave them out, or say --image_to_image True"
         )
-    args.source_paths = args.source_paths or [EXAMPLES / "images" / "grace_hopper.jpg"]
+    args.source_paths = args.source_paths or [(EXAMPLES / "images" / "grace_hopper.jpg",)]
     if args.image_to_image:
         args.target = args.target_image or EXAMPLES / "images" / "eileen_collins.png"
         args.out = args.out_image_name or EXAMPLES / "results" / "result.png"
     else:
         args.target = args.target_video or EXAMPLES / "videos" / "eileen_collins.mp4"
         args.out = args.out_video_name or EXAMPLES / "results" / "result.mp4"
-    refuse_to_overwrite(args.out, (args.target, *args.source_paths, *args.target_faces_paths))
+    refuse_to_overwrite(args.out, (args.target, *chain(*args.source_paths, *args.target_faces_paths)))
     return args
 
 
@@ -171,11 +172,12 @@ def show_progress(items: Iterable[Item], description: str, total: int | None) ->
     return tqdm(items, desc=description, total=total, unit="frame", disable=None, file=sys.stderr)
 
 
-def identify_photos(swapper: FaceSwapper, paths: Sequence[Path]) -> list[Identity]:
-    """The identity of each photo."""
+def identify_people(swapper: FaceSwapper, people: Sequence[Sequence[Path]]) -> list[Identity]:
+    """The identity of each person, from one photo or several."""
     from utils.pictures import read_picture
 
-    return [swapper.identify(read_picture(path).bgr, str(path)) for path in paths]
+    identities = [[swapper.identify(read_picture(path).bgr, str(path)) for path in photos] for photos in people]
+    return [swapper.combine(photos) for photos in identities]
 
 
 def run(args: argparse.Namespace) -> Path:
@@ -190,8 +192,8 @@ def run(args: argparse.Namespace) -> Path:
     swapper = FaceSwapper(
         init_models(args), args.similarity_th, args.batch_size, no_progress if args.quiet else show_progress
     )
-    sources = identify_photos(swapper, args.source_paths)
-    persons = identify_photos(swapper, args.target_faces_paths)
+    sources = identify_people(swapper, args.source_paths)
+    persons = identify_people(swapper, args.target_faces_paths)
     if picture is not None:
         result, report = swapper.swap_image(picture.bgr, sources, persons, str(args.target), args.swap == "all")
         write_picture(args.out, picture, result)

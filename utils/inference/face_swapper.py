@@ -6,10 +6,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from utils.errors import NoFaceFound
 from utils.files import finished_file, refuse_to_overwrite, writing
 from utils.inference.core import Analysis, model_inference
 from utils.inference.image_processing import find_faces
+from utils.inference.matching import cosine_similarities
 from utils.inference.plan import plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
@@ -69,6 +72,20 @@ class FaceSwapper:
             logger.warning(f"'{name}' shows {len(faces)} faces; the largest is taken")
         face = max(faces, key=lambda face: face.area)
         return Identity(self.pack.embedder.embed(image, face), (View(image, face, name),))
+
+    def combine(self, photos: Sequence[Identity]) -> Identity:
+        """One identity from several photos of a person, with a warning where they do not look like one.
+
+        Args:
+            photos: from `identify`, at least one.
+        """
+        similarities = cosine_similarities([photos[0].embedding], [photo.embedding for photo in photos])[0]
+        for photo, similarity in zip(photos, similarities, strict=True):
+            if similarity < self.similarity_th:
+                names = f"'{photos[0].views[0].name}' and '{photo.views[0].name}'"
+                logger.warning(f"{names} hardly show one person (similarity {similarity:.2f}); they are combined")
+        embedding = np.stack([photo.embedding for photo in photos]).mean(axis=0)
+        return Identity(embedding.astype(np.float32), tuple(view for photo in photos for view in photo.views))
 
     def swap_image(
         self,
