@@ -26,8 +26,8 @@ JUMP = 0.25  # in face sizes: a larger step is looked into
 TOUCHING_IOU = 0.05  # of two faces that might be exchanged
 CHECK_EVERY_FRAMES = 5
 FIRST_CHECKS = 3  # frames of a new track that are all checked
-# How much less alike than a portrait a face may be to its own track. A face that nothing happened to may turn away, frown or blur.
-STEADY_SLACK, DISTURBED_SLACK = 0.3, 0.15
+# Share of the threshold for portraits that a face's likeness to its own track must reach. What nothing happened to may turn, frown or blur.
+STEADY_SHARE, DISTURBED_SHARE = 0.4, 0.7
 SPLIT_WORTH = 0.5  # of a look from which on it can end a track by itself
 FULL_WORTH_PX = 64.0  # side of a face from which on its size is no reason to trust it less
 TURNED_AWAY = 0.45  # offset of the nose from the middle of the eyes, over their distance: a half profile
@@ -148,7 +148,7 @@ class Tracker:
         if disturbed or track.checks < FIRST_CHECKS or frame - track.sure_until >= CHECK_EVERY_FRAMES:
             embedding = look()
             similarity = cosine_similarities([track.embedding], [embedding])[0, 0]
-            if similarity < self.similarity_th - (DISTURBED_SLACK if disturbed else STEADY_SLACK):
+            if similarity < self.similarity_th * (DISTURBED_SHARE if disturbed else STEADY_SHARE):
                 if disturbed or sighting.worth >= SPLIT_WORTH:
                     return False
             else:
