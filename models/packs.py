@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     from arcface_model.arcface_embedder import ArcFaceEmbedder
     from insightface_func.face_detect_crop import Face_detect_crop
     from models.ghost_generator import GhostGenerator
+    from utils.inference.smoothing import FaceKeypointSmoother
 
     defaults = DEFAULTS["ghost"]
     threshold = defaults.det_thresh if det_thresh is None else det_thresh
@@ -97,6 +99,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
             load_sr_net(paths["10_net_G"]) if options.use_sr else None,
         ),
         similarity_th=defaults.similarity_th,
+        make_smoother=FaceKeypointSmoother,
     )
 
 
@@ -148,8 +151,10 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
 
     from arcface_model.dlib_embedder import DlibEmbedder
     from coordinate_reg.attention_mesh import AttentionMesh
+    from coordinate_reg.mesh_points import RIGID
     from insightface_func.blaze_face import BlazeFaceDetector
     from models.mesh.generator import MeshGenerator
+    from utils.inference.landmark_smoothing import LandmarkSmoother
     from utils.inference.records import ModelPack
     from utils.weights import builtin_file, builtin_version
 
@@ -167,4 +172,5 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
         embedder=DlibEmbedder(builtin_file("dlib_face_recognition.onnx"), builtin_file("dlib_face_mean.npy")),
         generator=MeshGenerator(np.load(builtin_file("face_mesh_triangles.npy"))),
         similarity_th=defaults.similarity_th,
+        make_smoother=partial(LandmarkSmoother, RIGID),
     )

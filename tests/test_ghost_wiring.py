@@ -40,7 +40,7 @@ from utils.inference.frame_records import read_records, write_record
 from utils.inference.masks import ALIKE, MUCH_NARROWER, WIDER, circle_mask, face_mask, face_mask_static
 from utils.inference.matching import PersonMatcher
 from utils.inference.records import AlignedFace, Face, Identity, MaskParameters, ModelPack
-from utils.inference.smoothing import smooth_keypoints
+from utils.inference.smoothing import FaceKeypointSmoother, smooth_keypoints
 
 CPU = choose_placement("cpu", "fp32")
 
@@ -71,6 +71,7 @@ def ghost(files, networks):
         embedder=ArcFaceEmbedder(backbone, CPU.device),
         generator=GhostGenerator(network, Landmarks106(Handler(files / "2d106det.onnx")), CPU, 40),
         similarity_th=DEFAULTS["ghost"].similarity_th,
+        make_smoother=FaceKeypointSmoother,
     )
 
 
@@ -220,7 +221,7 @@ TRACKS = [
 @pytest.fixture
 def analysed():
     generator = FakeGenerator()
-    pack = ModelPack("fake", "1", FakeDetector(TRACKS), None, FakeEmbedder(), generator, 0.5)
+    pack = ModelPack("fake", "1", FakeDetector(TRACKS), None, FakeEmbedder(), generator, 0.5, FaceKeypointSmoother)
     vectors = np.eye(2, dtype=np.float32)
     sources = [Identity(vector, ()) for vector in vectors]
     frames = [(index * 40, np.full((4, 4, 3), index, np.uint8)) for index in range(len(TRACKS))]

@@ -250,7 +250,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m utils.evaluate.steadiness", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("folder", type=Path, metavar="VIDEO_FOLDER")
-    parser.add_argument("--clips", nargs="*", default=["01", "07"], help="starts of names (01 07); none: still photos only")
+    parser.add_argument(
+        "--clips", nargs="*", default=["01", "07"], help="starts of names (01 07); none: still photos only"
+    )
     parser.add_argument("--frames", type=positive_int, default=200, help="of each clip, from its start (200)")
     parser.add_argument("--sources", nargs="+", type=Path, default=[EXAMPLES / "grace_hopper.jpg"])
     parser.add_argument("--photos", nargs="*", type=Path, default=[EXAMPLES / "eileen_collins.png"], help="still faces")

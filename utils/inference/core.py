@@ -47,7 +47,7 @@ def analyse_frames(
     summary: AnalysisSummary,
     keep_masks: bool = True,
 ) -> Iterator[FrameRecord]:
-    """Find out what is in each frame and who gets swapped, two frames ahead of what is yielded.
+    """Find out what is in each frame and who gets swapped, a few frames ahead of what is yielded.
 
     Args:
         frames: (presentation time stamp, BGR uint8 image) in order.
@@ -58,7 +58,8 @@ def analyse_frames(
         keep_masks: whether mask parameters are decided here, once for a run of frames; a picture's generator decides by itself.
     """
     keeper = _MaskKeeper(pack, sources) if keep_masks else None
-    return smooth_records(_analyse(frames, pack, matcher, keeper, summary), len(sources))
+    smoothers = [pack.make_smoother() for _ in sources]
+    return smooth_records(_analyse(frames, pack, matcher, keeper, summary), smoothers)
 
 
 def _analyse(

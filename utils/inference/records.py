@@ -6,7 +6,7 @@ they belong to, pixel centres at whole numbers; `frame_to_crop` maps frame pixel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -98,6 +98,8 @@ class AlignedFace:
     face: Face
     seed: int = 0
     mask_parameters: MaskParameters | None = None
+    strength: float = 1.0
+    inside: Mask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +158,16 @@ class Generator(Protocol):
         """Give each of `faces` the identity at the same place in `identities`."""
 
 
+class FaceSmoother(Protocol):
+    """Steadies one person's faces in a stream of frames, looking a bounded number of frames ahead, so that nothing is late."""
+
+    def push(self, face: Face | None) -> list[Face | None]:
+        """Take in the next frame, None where the person is missing; returns what is ready: as many as came in, in order, late."""
+
+    def finish(self) -> list[Face | None]:
+        """What is left; afterwards a new track may begin."""
+
+
 @dataclass(frozen=True)
 class ModelPack:
     """The loaded models of one pack.
@@ -165,6 +177,7 @@ class ModelPack:
         version: of the weights, for provenance.
         detector, landmarker, embedder, generator: the models; a pack whose generator needs no dense landmarks has no landmarker.
         similarity_th: cosine similarity from which on two faces count as one person.
+        make_smoother: a new smoother for one person's faces, of the kind that suits the generator; all of a pack look equally far ahead.
     """
 
     name: str
@@ -174,3 +187,4 @@ class ModelPack:
     embedder: Embedder
     generator: Generator
     similarity_th: float
+    make_smoother: Callable[[], FaceSmoother]
