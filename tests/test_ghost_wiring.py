@@ -28,7 +28,7 @@ from coordinate_reg.image_infer import Handler
 from insightface_func.face_detect_crop import Face_detect_crop
 from models.checkpoints import load_aei_net, load_iresnet100
 from models.ghost_generator import GhostGenerator
-from models.packs import DEFAULTS
+from models.packs import DEFAULTS, MIN_FACE_PX
 from utils.devices import choose_placement
 from utils.errors import ModelFileError
 from utils.inference.alignment import estimate_pose_alignment
@@ -39,7 +39,7 @@ from utils.inference.faceshifter_run import faceshifter_batch
 from utils.inference.frame_records import read_records, write_record
 from utils.inference.masks import ALIKE, MUCH_NARROWER, WIDER, circle_mask, face_mask, face_mask_static
 from utils.inference.matching import PersonMatcher
-from utils.inference.records import AlignedFace, Face, Identity, MaskParameters, ModelPack
+from utils.inference.records import AlignedFace, Face, FadeLimits, Identity, MaskParameters, ModelPack
 from utils.inference.smoothing import FaceKeypointSmoother, smooth_keypoints
 
 CPU = choose_placement("cpu", "fp32")
@@ -72,6 +72,7 @@ def ghost(files, networks):
         generator=GhostGenerator(network, Landmarks106(Handler(files / "2d106det.onnx")), CPU, 40),
         similarity_th=DEFAULTS["ghost"].similarity_th,
         make_smoother=FaceKeypointSmoother,
+        fade_limits=FadeLimits(MIN_FACE_PX),
     )
 
 
@@ -221,7 +222,9 @@ TRACKS = [
 @pytest.fixture
 def analysed():
     generator = FakeGenerator()
-    pack = ModelPack("fake", "1", FakeDetector(TRACKS), None, FakeEmbedder(), generator, 0.5, FaceKeypointSmoother)
+    pack = ModelPack(
+        "fake", "1", FakeDetector(TRACKS), None, FakeEmbedder(), generator, 0.5, FaceKeypointSmoother, FadeLimits(1)
+    )
     vectors = np.eye(2, dtype=np.float32)
     sources = [Identity(vector, ()) for vector in vectors]
     frames = [(index * 40, np.full((4, 4, 3), index, np.uint8)) for index in range(len(TRACKS))]

@@ -37,6 +37,7 @@ SMALLEST_PX, LARGEST_PX = 256, 1024
 COARSEST_PX = 32  # side of the coarsest picture that is blended
 PASTE_STEEPNESS = 4.0
 FAINTEST_MASK = 0.002
+YAW_LIMITS_DEG = (40.0, 53.0)  # good up to 42, smeared from 47 on (looked at: news photos and clips of stages)
 
 
 class MeshGenerator:

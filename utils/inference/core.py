@@ -7,14 +7,16 @@ model_inference: crop -> generate in batches -> blend                a pure func
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from utils.inference.boxes import box_iou
+from utils.inference.fading import fade_of
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
 from utils.inference.matching import PersonMatcher
 from utils.inference.record_smoothing import smooth_records
-from utils.inference.records import AlignedFace, Face, Identity, Image, MaskParameters, ModelPack
+from utils.inference.records import AlignedFace, Face, FadeLimits, Identity, Image, MaskParameters, ModelPack
 
 SAME_RUN_IOU = 0.3  # of a person's boxes in neighbouring frames
 THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
@@ -22,11 +24,16 @@ THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces onl
 
 @dataclass
 class AnalysisSummary:
-    """What the analysis saw, for messages: frames, frames with a face, faces to be swapped, best detection score of frames without one."""
+    """What the analysis saw, for messages.
+
+    Frames, frames with a face, faces to be swapped, those of them that are left as they are because the generator cannot do them, and the
+    best detection score of frames without a face.
+    """
 
     frames: int = 0
     frames_with_face: int = 0
     swaps: int = 0
+    left: int = 0
     best_score: float = 0.0
 
 
@@ -59,7 +66,25 @@ def analyse_frames(
     """
     keeper = _MaskKeeper(pack, sources) if keep_masks else None
     smoothers = [pack.make_smoother() for _ in sources]
-    return smooth_records(_analyse(frames, pack, matcher, keeper, summary), smoothers)
+    numbered = iter(frames)
+    first = next(numbered, None)
+    if first is None:
+        return
+    height, width = first[1].shape[:2]
+    records = smooth_records(_analyse(chain([first], numbered), pack, matcher, keeper, summary), smoothers)
+    for record in records:
+        faded = fade_record(record, (width, height), pack.fade_limits)
+        summary.left += sum(face.source is not None and face.strength == 0 for face in faded.faces)
+        yield faded
+
+
+def fade_record(record: FrameRecord, frame_size: tuple[int, int], limits: FadeLimits) -> FrameRecord:
+    """The same record with the strength of each swap; `frame_size` is (width, height)."""
+    faces = [
+        face if face.source is None else replace(face, strength=fade_of(face.face, frame_size, limits))
+        for face in record.faces
+    ]
+    return replace(record, faces=tuple(faces))
 
 
 def _analyse(
@@ -146,7 +171,9 @@ def model_inference(
         frame = _PendingFrame(image)
         # In the order of the persons: where two masks overlap, the same person lies on top in every frame.
         for source, recorded in sorted(record.swaps, key=lambda swap: swap[0]):
-            frame.aligned.append(crop_face(image, recorded.face, pack, record.index, recorded.mask_parameters))
+            if recorded.strength == 0:
+                continue
+            frame.aligned.append(_crop(image, recorded, pack, record.index))
             frame.identities.append(sources[source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)
@@ -154,6 +181,10 @@ def model_inference(
             yield from _render(pending, pack, most_faces)
             pending = []
     yield from _render(pending, pack, most_faces)
+
+
+def _crop(image: Image, recorded: RecordedFace, pack: ModelPack, seed: int) -> AlignedFace:
+    return crop_face(image, recorded.face, pack, seed, recorded.mask_parameters, recorded.strength)
 
 
 def _render(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) -> Iterator[Image]:

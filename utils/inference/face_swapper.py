@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -71,6 +71,7 @@ class FaceSwapper:
         pack: ModelPack,
         similarity_th: float | None = None,
         batch_size: int = 40,
+        min_face_px: float | None = None,
         progress: Progress = no_progress,
     ) -> None:
         """Take over the loaded models.
@@ -79,8 +80,11 @@ class FaceSwapper:
             pack: see `models.packs`.
             similarity_th: cosine similarity in [-1, 1] from which on a face is taken for a person; None for the pack's own.
             batch_size: the most faces that are generated at once.
+            min_face_px: height of a face's box below which it is left as it is; None for the pack's own.
             progress: shows long work.
         """
+        if min_face_px is not None:
+            pack = replace(pack, fade_limits=replace(pack.fade_limits, min_face_px=min_face_px))
         self.pack = pack
         self.similarity_th = pack.similarity_th if similarity_th is None else similarity_th
         self.batch_size = batch_size
@@ -213,7 +217,14 @@ class FaceSwapper:
             )
         if unseen:
             logger.warning(f"'{name}' never shows the person of {', '.join(unseen)}")
-        return SwapReport(summary.frames, summary.frames_with_face, summary.swaps, tuple(matcher.best_similarity))
+        if summary.left:
+            smallest = f"less than {self.pack.fade_limits.min_face_px:g} px high (--min_face)"
+            logger.warning(
+                f"{summary.left} of {summary.swaps} faces in '{name}' are left as they are: {smallest}, turned too far, "
+                "or mostly outside of the frame"
+            )
+        shown = summary.swaps - summary.left
+        return SwapReport(summary.frames, summary.frames_with_face, shown, tuple(matcher.best_similarity))
 
     def _similarity_text(self, best: float) -> str:
         if best < self.similarity_th:

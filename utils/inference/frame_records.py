@@ -19,11 +19,15 @@ from utils.inference.records import Face, MaskParameters, Points
 
 @dataclass(frozen=True, eq=False)
 class RecordedFace:
-    """A face of a frame, the index of the source that it gets (None leaves it alone), and what was decided for its run of frames."""
+    """A face of a frame, the index of the source that it gets (None leaves it alone), and what was decided for its run of frames.
+
+    `strength`: how much of the swap is shown, in [0, 1].
+    """
 
     face: Face
     source: int | None
     mask_parameters: MaskParameters | None = None
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,7 @@ def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
     face = recorded.face
     return {
         "source": recorded.source,
+        "strength": recorded.strength,
         "mask": None if recorded.mask_parameters is None else asdict(recorded.mask_parameters),
         "score": face.score,
         "box": face.box.tolist(),
@@ -70,7 +75,8 @@ def _face_from_json(fields: dict[str, Any]) -> RecordedFace:
     landmarks = None if fields["landmarks"] is None else _unpack(fields["landmarks"])
     box, keypoints = np.array(fields["box"]), np.array(fields["keypoints"])
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
-    return RecordedFace(Face(box, fields["score"], keypoints, landmarks), fields["source"], mask_parameters)
+    face = Face(box, fields["score"], keypoints, landmarks)
+    return RecordedFace(face, fields["source"], mask_parameters, fields["strength"])
 
 
 def _pack(landmarks: Points) -> str:

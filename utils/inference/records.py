@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -91,6 +92,7 @@ class AlignedFace:
         face: the face in frame pixels.
         seed: number of the frame; a generator that adds grain takes it as its only randomness.
         mask_parameters: what `Generator.choose_mask` said at the beginning of a run of frames; None leaves it to the generator.
+        strength: how much of the swap is to be seen, in [0, 1]; 0 leaves the frame as it is.
     """
 
     crop: Image
@@ -99,7 +101,6 @@ class AlignedFace:
     seed: int = 0
     mask_parameters: MaskParameters | None = None
     strength: float = 1.0
-    inside: Mask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +170,21 @@ class FaceSmoother(Protocol):
 
 
 @dataclass(frozen=True)
+class FadeLimits:
+    """What a generator can do; see `utils.inference.fading`.
+
+    Attributes:
+        min_face_px: height of a face's box, in frame pixels, below which it is left as it is.
+        yaw_deg: turn of the head up to which a swap is shown in full, and from which on it is not shown.
+        cheeks: of the dense landmarks, those at the right and the left end of the face; None measures the turn by the five keypoints.
+    """
+
+    min_face_px: float
+    yaw_deg: tuple[float, float] = (inf, inf)
+    cheeks: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class ModelPack:
     """The loaded models of one pack.
 
@@ -177,6 +193,7 @@ class ModelPack:
         version: of the weights, for provenance.
         detector, landmarker, embedder, generator: the models; a pack whose generator needs no dense landmarks has no landmarker.
         similarity_th: cosine similarity from which on two faces count as one person.
+        fade_limits: what the generator can do.
         make_smoother: a new smoother for one person's faces, of the kind that suits the generator; all of a pack look equally far ahead.
     """
 
@@ -188,3 +205,4 @@ class ModelPack:
     generator: Generator
     similarity_th: float
     make_smoother: Callable[[], FaceSmoother]
+    fade_limits: FadeLimits
