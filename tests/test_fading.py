@@ -10,10 +10,11 @@ import pytest
 
 from coordinate_reg.attention_mesh import box_of_landmarks, keypoints_of_landmarks
 from coordinate_reg.mesh_points import CHEEKS
-from utils.inference.core import fade_record, model_inference
+from utils.inference.core import model_inference
 from utils.inference.fading import fade_of, visible_share, yaw_of
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
 from utils.inference.image_processing import find_faces
+from utils.inference.record_smoothing import fade_records
 from utils.inference.records import Face, FadeLimits
 
 LIMITS = FadeLimits(16, (40.0, 53.0), CHEEKS)
@@ -97,7 +98,7 @@ def test_a_strength_mixes_the_swap_with_the_frame(collins, face, swapper, hopper
 def test_strengths_are_set_for_swapped_faces_and_survive_the_file(face, tmp_path):
     small = of_height(face, 18)
     record = FrameRecord(3, 40, (RecordedFace(small, 0), RecordedFace(small, None)))
-    faded = fade_record(record, ROOMY, LIMITS)
+    (faded,) = fade_records([record], 1, ROOMY, LIMITS)
     with (tmp_path / "records").open("w") as file:
         write_record(file, faded)
     (read,) = read_records(tmp_path / "records")
@@ -116,3 +117,19 @@ def test_a_face_below_min_face_is_left_with_a_warning(collins, swapper, hopper, 
     tiny = cv2.resize(collins, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)
     wide = type(swapper)(replace(swapper.pack), min_face_px=10)
     assert (wide.swap_image(tiny, [source])[0] != tiny).any()
+
+
+def test_a_misplaced_landmark_does_not_flash_and_a_gap_ends_the_run(face):
+    frontal, profile = of_height(face, 100), turned(face, 70)
+    faces = [frontal] * 10 + [profile] + [frontal] * 10 + [None] + [profile] * 5
+    records = [
+        FrameRecord(index, index, () if shown is None else (RecordedFace(shown, 0),))
+        for index, shown in enumerate(faces)
+    ]
+    faded = list(fade_records(records, 1, ROOMY, LIMITS))
+    assert [record.index for record in faded] == list(range(len(faces)))
+    strengths = [recorded.strength for record in faded for recorded in record.faces]
+    assert min(strengths[:21]) > 0.8
+    assert np.abs(np.diff(strengths[:21])).max() < 0.03
+    assert strengths[20] == 1
+    assert strengths[21:] == [0] * 5

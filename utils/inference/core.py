@@ -7,16 +7,15 @@ model_inference: crop -> generate in batches -> blend                a pure func
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 
 from utils.inference.boxes import box_iou
-from utils.inference.fading import fade_of
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
 from utils.inference.matching import PersonMatcher
-from utils.inference.record_smoothing import smooth_records
-from utils.inference.records import AlignedFace, Face, FadeLimits, Identity, Image, MaskParameters, ModelPack
+from utils.inference.record_smoothing import fade_records, smooth_records
+from utils.inference.records import AlignedFace, Face, Identity, Image, MaskParameters, ModelPack
 
 SAME_RUN_IOU = 0.3  # of a person's boxes in neighbouring frames
 THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
@@ -72,19 +71,9 @@ def analyse_frames(
         return
     height, width = first[1].shape[:2]
     records = smooth_records(_analyse(chain([first], numbered), pack, matcher, keeper, summary), smoothers)
-    for record in records:
-        faded = fade_record(record, (width, height), pack.fade_limits)
-        summary.left += sum(face.source is not None and face.strength == 0 for face in faded.faces)
-        yield faded
-
-
-def fade_record(record: FrameRecord, frame_size: tuple[int, int], limits: FadeLimits) -> FrameRecord:
-    """The same record with the strength of each swap; `frame_size` is (width, height)."""
-    faces = [
-        face if face.source is None else replace(face, strength=fade_of(face.face, frame_size, limits))
-        for face in record.faces
-    ]
-    return replace(record, faces=tuple(faces))
+    for record in fade_records(records, len(sources), (width, height), pack.fade_limits):
+        summary.left += sum(recorded.strength == 0 for _, recorded in record.swaps)
+        yield record
 
 
 def _analyse(

@@ -1,31 +1,72 @@
-"""Smooths the swapped faces in a stream of records with the pack's own smoothers, which look a few frames ahead."""
+"""Steadies the swapped faces in a stream of records, a few frames ahead: their geometry, and how much of each swap is shown."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
-from utils.inference.frame_records import FrameRecord
-from utils.inference.records import Face, FaceSmoother
+from utils.inference.fading import StrengthSmoother, fade_of
+from utils.inference.frame_records import FrameRecord, RecordedFace
+from utils.inference.records import FaceSmoother, FadeLimits
+
+Value = TypeVar("Value")
+
+
+class _Smoother(Protocol[Value]):
+    def push(self, value: Value | None, /) -> list[Value | None]: ...
+
+    def finish(self) -> list[Value | None]: ...
 
 
 def smooth_records(records: Iterable[FrameRecord], smoothers: Sequence[FaceSmoother]) -> Iterator[FrameRecord]:
     """The same records, later by what the smoothers look ahead, with every face that gets source i smoothed by `smoothers[i]`."""
+    return _smooth(
+        records, smoothers, lambda recorded: recorded.face, lambda recorded, face: replace(recorded, face=face)
+    )
+
+
+def fade_records(
+    records: Iterable[FrameRecord], source_count: int, frame_size: tuple[int, int], limits: FadeLimits
+) -> Iterator[FrameRecord]:
+    """The same records, a few frames later, with the strength of every face that gets one of `source_count` sources.
+
+    Args:
+        records: with smoothed faces.
+        source_count: how many sources there are.
+        frame_size: width and height in pixels.
+        limits: of the pack's generator.
+    """
+    return _smooth(
+        records,
+        [StrengthSmoother() for _ in range(source_count)],
+        lambda recorded: fade_of(recorded.face, frame_size, limits),
+        lambda recorded, strength: replace(recorded, strength=strength),
+    )
+
+
+def _smooth(
+    records: Iterable[FrameRecord],
+    smoothers: Sequence[_Smoother[Value]],
+    get: Callable[[RecordedFace], Value],
+    put: Callable[[RecordedFace, Value], RecordedFace],
+) -> Iterator[FrameRecord]:
     waiting: deque[FrameRecord] = deque()
+
+    def finished(values: Sequence[Value | None]) -> FrameRecord:
+        record = waiting.popleft()
+        faces = []
+        for recorded in record.faces:
+            value = None if recorded.source is None else values[recorded.source]
+            faces.append(recorded if value is None else put(recorded, value))
+        return replace(record, faces=tuple(faces))
+
     for record in records:
         waiting.append(record)
-        face_of_source = {face.source: face.face for face in record.faces}
-        answers = [smoother.push(face_of_source.get(source)) for source, smoother in enumerate(smoothers)]
-        for smoothed in zip(*answers, strict=True):
-            yield _with_faces(waiting.popleft(), smoothed)
-    for smoothed in zip(*(smoother.finish() for smoother in smoothers), strict=True):
-        yield _with_faces(waiting.popleft(), smoothed)
-
-
-def _with_faces(record: FrameRecord, face_of_source: Sequence[Face | None]) -> FrameRecord:
-    faces = []
-    for recorded in record.faces:
-        smoothed = None if recorded.source is None else face_of_source[recorded.source]
-        faces.append(recorded if smoothed is None else replace(recorded, face=smoothed))
-    return replace(record, faces=tuple(faces))
+        value_of_source = {source: get(recorded) for source, recorded in record.swaps}
+        answers = [smoother.push(value_of_source.get(source)) for source, smoother in enumerate(smoothers)]
+        for values in zip(*answers, strict=True):
+            yield finished(values)
+    for values in zip(*(smoother.finish() for smoother in smoothers), strict=True):
+        yield finished(values)
