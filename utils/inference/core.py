@@ -14,7 +14,7 @@ from utils.inference.boxes import box_iou
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
 from utils.inference.matching import PersonMatcher
-from utils.inference.record_smoothing import fade_records, smooth_records
+from utils.inference.record_smoothing import fade_records, measure_motion, smooth_records
 from utils.inference.records import AlignedFace, Face, Identity, Image, MaskParameters, ModelPack
 
 SAME_RUN_IOU = 0.3  # of a person's boxes in neighbouring frames
@@ -71,6 +71,7 @@ def analyse_frames(
         return
     height, width = first[1].shape[:2]
     records = smooth_records(_analyse(chain([first], numbered), pack, matcher, keeper, summary), smoothers)
+    records = measure_motion(records, len(sources))
     for record in fade_records(records, len(sources), (width, height), pack.fade_limits):
         summary.left += sum(recorded.strength == 0 for _, recorded in record.swaps)
         yield record
@@ -173,7 +174,7 @@ def model_inference(
 
 
 def _crop(image: Image, recorded: RecordedFace, pack: ModelPack, seed: int) -> AlignedFace:
-    return crop_face(image, recorded.face, pack, seed, recorded.mask_parameters, recorded.strength)
+    return crop_face(image, recorded.face, pack, seed, recorded.mask_parameters, recorded.strength, recorded.motion)
 
 
 def _render(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) -> Iterator[Image]:

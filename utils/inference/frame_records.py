@@ -14,20 +14,21 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from utils.inference.records import Face, MaskParameters, Points
+from utils.inference.records import Face, MaskParameters, Motion, Points
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedFace:
     """A face of a frame, the index of the source that it gets (None leaves it alone), and what was decided for its run of frames.
 
-    `strength`: how much of the swap is shown, in [0, 1].
+    `strength`: how much of the swap is shown, in [0, 1]. `motion`: of the face at this frame, in pixels a frame.
     """
 
     face: Face
     source: int | None
     mask_parameters: MaskParameters | None = None
     strength: float = 1.0
+    motion: Motion = (0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,7 @@ def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
     return {
         "source": recorded.source,
         "strength": recorded.strength,
+        "motion": recorded.motion,
         "mask": None if recorded.mask_parameters is None else asdict(recorded.mask_parameters),
         "score": face.score,
         "box": face.box.tolist(),
@@ -76,7 +78,7 @@ def _face_from_json(fields: dict[str, Any]) -> RecordedFace:
     box, keypoints = np.array(fields["box"]), np.array(fields["keypoints"])
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
     face = Face(box, fields["score"], keypoints, landmarks)
-    return RecordedFace(face, fields["source"], mask_parameters, fields["strength"])
+    return RecordedFace(face, fields["source"], mask_parameters, fields["strength"], tuple(fields["motion"]))
 
 
 def _pack(landmarks: Points) -> str:

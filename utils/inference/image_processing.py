@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.inference.blending import paste_back
 from utils.inference.boxes import drop_duplicates
-from utils.inference.records import AlignedFace, Face, GeneratedFace, Image, MaskParameters, ModelPack
+from utils.inference.records import AlignedFace, Face, GeneratedFace, Image, MaskParameters, ModelPack, Motion
 
 
 def find_faces(
@@ -41,9 +41,11 @@ def crop_face(
     seed: int,
     mask_parameters: MaskParameters | None = None,
     strength: float = 1.0,
+    motion: Motion = (0.0, 0.0),
 ) -> AlignedFace:
-    """Cut a face out of its frame as the pack's generator expects it; `seed` is the number of the frame."""
-    return replace(pack.generator.align(frame, face, seed), mask_parameters=mask_parameters, strength=strength)
+    """Cut a face out of its frame as the pack's generator expects it; `seed` is the number of the frame, the rest see `AlignedFace`."""
+    aligned = pack.generator.align(frame, face, seed)
+    return replace(aligned, mask_parameters=mask_parameters, strength=strength, motion=motion)
 
 
 def get_final_image(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Image:

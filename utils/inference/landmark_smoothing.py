@@ -31,7 +31,7 @@ NOISE_SHARE, NOISE_PX = (
 TOLERANCE = 1.4  # deviation of a pair, in those of noise alone, at which it counts half; from 1.8 on, lively heads lose real motion
 PAIR_VARIANCE = 1.5  # of the distance between a frame and the middle of two others
 NEIGHBOURHOOD = 0.1  # of the face's measure: landmarks that close share their weights
-LARGEST_STEP = 0.5  # of the face's measure, between neighbouring frames; more is a jump
+LARGEST_STEP = 1.0  # of the face's measure, between neighbouring frames; more is a jump
 
 Value = TypeVar("Value", np.float64, np.complex128)
 
@@ -84,7 +84,7 @@ class LandmarkSmoother:
         first = last = face
         for radius in range(1, min(place, len(faces) - 1 - place, RADIUS_FRAMES) + 1):
             before, after = faces[place - radius], faces[place + radius]
-            if before is None or after is None or _jumps(before, first) or _jumps(last, after):
+            if before is None or after is None or jumps(before, first) or jumps(last, after):
                 break
             pairs.append((_cloud(before), _cloud(after)))
             first, last = before, after
@@ -175,7 +175,7 @@ def _average(own: NDArray[Value], middles: NDArray[Value], weights: NDArray[np.f
     return (own + 2 * (weights * middles).sum(0)) / (1 + 2 * weights.sum(0))
 
 
-def _jumps(before: Face, after: Face) -> bool:
+def jumps(before: Face, after: Face) -> bool:
     """Whether neighbouring frames show different faces or places."""
     step = np.linalg.norm(after.keypoints - before.keypoints, axis=1).mean()
     return bool(step > LARGEST_STEP * max(measure(before), measure(after)))

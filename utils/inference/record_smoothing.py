@@ -1,4 +1,4 @@
-"""Steadies the swapped faces in a stream of records, a few frames ahead: their geometry, and how much of each swap is shown."""
+"""Steadies the swapped faces in a stream of records, a few frames ahead: geometry, motion, and how much of each swap is shown."""
 
 from __future__ import annotations
 
@@ -9,21 +9,34 @@ from typing import Protocol, TypeVar
 
 from utils.inference.fading import StrengthSmoother, fade_of
 from utils.inference.frame_records import FrameRecord, RecordedFace
+from utils.inference.motion import MotionMeter
 from utils.inference.records import FaceSmoother, FadeLimits
 
 Value = TypeVar("Value")
+Seen_contra = TypeVar("Seen_contra", contravariant=True)
+Answer = TypeVar("Answer")
 
 
-class _Smoother(Protocol[Value]):
-    def push(self, value: Value | None, /) -> list[Value | None]: ...
+class _Smoother(Protocol[Seen_contra, Answer]):
+    def push(self, value: Seen_contra | None, /) -> list[Answer | None]: ...
 
-    def finish(self) -> list[Value | None]: ...
+    def finish(self) -> list[Answer | None]: ...
 
 
 def smooth_records(records: Iterable[FrameRecord], smoothers: Sequence[FaceSmoother]) -> Iterator[FrameRecord]:
     """The same records, later by what the smoothers look ahead, with every face that gets source i smoothed by `smoothers[i]`."""
     return _smooth(
         records, smoothers, lambda recorded: recorded.face, lambda recorded, face: replace(recorded, face=face)
+    )
+
+
+def measure_motion(records: Iterable[FrameRecord], source_count: int) -> Iterator[FrameRecord]:
+    """The same records, of smoothed faces, a frame later, with the motion of every face that gets one of `source_count` sources."""
+    return _smooth(
+        records,
+        [MotionMeter() for _ in range(source_count)],
+        lambda recorded: recorded.face,
+        lambda recorded, motion: replace(recorded, motion=motion),
     )
 
 
@@ -48,13 +61,13 @@ def fade_records(
 
 def _smooth(
     records: Iterable[FrameRecord],
-    smoothers: Sequence[_Smoother[Value]],
+    smoothers: Sequence[_Smoother[Value, Answer]],
     get: Callable[[RecordedFace], Value],
-    put: Callable[[RecordedFace, Value], RecordedFace],
+    put: Callable[[RecordedFace, Answer], RecordedFace],
 ) -> Iterator[FrameRecord]:
     waiting: deque[FrameRecord] = deque()
 
-    def finished(values: Sequence[Value | None]) -> FrameRecord:
+    def finished(values: Sequence[Answer | None]) -> FrameRecord:
         record = waiting.popleft()
         faces = []
         for recorded in record.faces:

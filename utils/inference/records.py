@@ -18,6 +18,7 @@ Image: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.float32]
 Affine: TypeAlias = NDArray[np.float64]
 Points: TypeAlias = NDArray[np.float64]
+Motion: TypeAlias = tuple[float, float]  # x, y in frame pixels from one frame to the next
 Embedding: TypeAlias = NDArray[np.float32]
 
 
@@ -93,6 +94,7 @@ class AlignedFace:
         seed: number of the frame; a generator that adds grain takes it as its only randomness.
         mask_parameters: what `Generator.choose_mask` said at the beginning of a run of frames; None leaves it to the generator.
         strength: how much of the swap is to be seen, in [0, 1]; 0 leaves the frame as it is.
+        motion: of the face at this frame; (0, 0) in a photo.
     """
 
     crop: Image
@@ -101,6 +103,7 @@ class AlignedFace:
     seed: int = 0
     mask_parameters: MaskParameters | None = None
     strength: float = 1.0
+    motion: Motion = (0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
