@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class PackDefaults:
 
 # ghost: GHOST's inference.py and face_detect_crop_single; builtin: see "How the numbers were chosen" in weights/builtin/README.md
 DEFAULTS = {"ghost": PackDefaults(0.15, 0.6), "builtin": PackDefaults(0.5, 0.4)}
+MIN_FACE_PX = 16  # height of the box of a face; below, who it is cannot be told anyway (looked at from 10 to 48 px)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     """
     from models.checkpoints import load_aei_net, load_iresnet100, load_sr_net
     from utils.devices import choose_placement
-    from utils.inference.records import ModelPack
+    from utils.inference.records import FadeLimits, ModelPack
     from utils.model_files.state import resolve_all
     from utils.model_files.table import required_files
 
@@ -78,6 +80,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     from arcface_model.arcface_embedder import ArcFaceEmbedder
     from insightface_func.face_detect_crop import Face_detect_crop
     from models.ghost_generator import GhostGenerator
+    from utils.inference.smoothing import FaceKeypointSmoother
 
     defaults = DEFAULTS["ghost"]
     threshold = defaults.det_thresh if det_thresh is None else det_thresh
@@ -98,6 +101,8 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
         ),
         similarity_th=defaults.similarity_th,
         settings=f"{options}, {placement}, detection score {threshold:g}",
+        make_smoother=FaceKeypointSmoother,
+        fade_limits=FadeLimits(MIN_FACE_PX),
     )
 
 
@@ -149,9 +154,11 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
 
     from arcface_model.dlib_embedder import DlibEmbedder
     from coordinate_reg.attention_mesh import AttentionMesh
+    from coordinate_reg.mesh_points import CHEEKS, RIGID
     from insightface_func.blaze_face import BlazeFaceDetector
-    from models.mesh.generator import MeshGenerator
-    from utils.inference.records import ModelPack
+    from models.mesh.generator import YAW_LIMITS_DEG, MeshGenerator
+    from utils.inference.landmark_smoothing import LandmarkSmoother
+    from utils.inference.records import FadeLimits, ModelPack
     from utils.weights import builtin_file, builtin_version
 
     defaults = DEFAULTS["builtin"]
@@ -170,4 +177,6 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
         generator=MeshGenerator(np.load(builtin_file("face_mesh_triangles.npy"))),
         similarity_th=defaults.similarity_th,
         settings=f"detection score {threshold:g}",
+        make_smoother=partial(LandmarkSmoother, RIGID),
+        fade_limits=FadeLimits(MIN_FACE_PX, YAW_LIMITS_DEG, CHEEKS),
     )

@@ -28,7 +28,10 @@ LAYERS = [
     ["utils"],
 ]
 # The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
-PURE = ["alignment", "boxes", "matching", "masks", "smoothing", "blending", "records", "image_processing", "core"]
+PURE = [
+    *("alignment", "boxes", "matching", "masks", "smoothing", "landmark_smoothing", "record_smoothing", "blending"),
+    *("records", "image_processing", "core"),
+]
 PURE_PACKAGES = {"numpy", "cv2", "scipy"}
 
 

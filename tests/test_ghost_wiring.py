@@ -28,7 +28,7 @@ from coordinate_reg.image_infer import Handler
 from insightface_func.face_detect_crop import Face_detect_crop
 from models.checkpoints import load_aei_net, load_iresnet100
 from models.ghost_generator import GhostGenerator
-from models.packs import DEFAULTS
+from models.packs import DEFAULTS, MIN_FACE_PX
 from utils.devices import choose_placement
 from utils.errors import ModelFileError
 from utils.inference.alignment import estimate_pose_alignment
@@ -40,8 +40,8 @@ from utils.inference.frame_records import read_records, write_record
 from utils.inference.masks import ALIKE, MUCH_NARROWER, WIDER, circle_mask, face_mask, face_mask_static
 from utils.inference.people import cast_persons
 from utils.inference.plan import mask_chooser, plan_records
-from utils.inference.records import AlignedFace, Face, Identity, MaskParameters, ModelPack
-from utils.inference.smoothing import smooth_keypoints
+from utils.inference.records import AlignedFace, Face, FadeLimits, Identity, MaskParameters, ModelPack
+from utils.inference.smoothing import FaceKeypointSmoother, smooth_keypoints
 from utils.inference.tracking import Tracker
 
 CPU = choose_placement("cpu", "fp32")
@@ -73,6 +73,8 @@ def ghost(files, networks):
         embedder=ArcFaceEmbedder(backbone, CPU.device),
         generator=GhostGenerator(network, Landmarks106(Handler(files / "2d106det.onnx")), CPU, 40),
         similarity_th=DEFAULTS["ghost"].similarity_th,
+        make_smoother=FaceKeypointSmoother,
+        fade_limits=FadeLimits(MIN_FACE_PX),
     )
 
 
@@ -223,7 +225,9 @@ TRACKS = [
 @pytest.fixture
 def analysed():
     generator = FakeGenerator()
-    pack = ModelPack("fake", "1", FakeDetector(TRACKS), None, FakeEmbedder(), generator, 0.5)
+    pack = ModelPack(
+        "fake", "1", FakeDetector(TRACKS), None, FakeEmbedder(), generator, 0.5, FaceKeypointSmoother, FadeLimits(1)
+    )
     vectors = np.eye(2, dtype=np.float32)
     sources = [Identity(vector, ()) for vector in vectors]
     frames = [(index * 40, np.full((4, 4, 3), index, np.uint8)) for index in range(len(TRACKS))]
@@ -232,7 +236,7 @@ def analysed():
     casting = cast_persons(tracker.tracks, tracker.companies, list(vectors), 0.5)
     pictures = dict(frames)
     choose = mask_chooser(pack, sources, lambda pts: pictures[pts])
-    return generator, list(plan_records(seen, tracker.tracks, casting.source_of_track, choose))
+    return generator, list(plan_records(seen, tracker.tracks, casting.source_of_track, pack, (400, 400), choose))
 
 
 def of_person(records, person):

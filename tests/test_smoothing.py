@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.inference.smoothing import LARGEST_STEP_PX, RADIUS_FRAMES, KeypointSmoother, smooth_keypoints
+from utils.inference.records import Face
+from utils.inference.smoothing import (
+    LARGEST_STEP_PX,
+    RADIUS_FRAMES,
+    FaceKeypointSmoother,
+    KeypointSmoother,
+    smooth_keypoints,
+)
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "smoothing.npz"
 
@@ -117,3 +124,18 @@ def test_a_smoother_may_be_used_again():
     second = [smoother.push(keypoints) for keypoints in track_of([0, 1, 0])], smoother.finish()
     np.testing.assert_equal(first, second)
     assert smoother.finish() == []
+
+
+def test_faces_get_their_smoothed_keypoints_and_stay_otherwise():
+    track = track_of([0, 3, 3, 0, None, 9, 9, 6])
+    faces = [
+        None if np.isnan(keypoints).any() else Face(np.arange(4.0) + number, 0.9, keypoints)
+        for number, keypoints in enumerate(track)
+    ]
+    smoother = FaceKeypointSmoother()
+    smoothed = [answer for face in faces for answer in smoother.push(face)] + smoother.finish()
+    for before, after, keypoints in zip(faces, smoothed, smooth_keypoints(track), strict=True):
+        assert (before is None) == (after is None)
+        if before is not None:
+            np.testing.assert_array_equal(after.keypoints, keypoints)
+            np.testing.assert_array_equal(after.box, before.box)

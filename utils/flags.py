@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from models.packs import DEFAULTS
+from models.packs import DEFAULTS, MIN_FACE_PX
 from utils.devices import PRECISIONS, is_device_name
 from utils.model_files.flags import add_weight_flags
 
@@ -160,6 +160,13 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         type=number_between(0, 1),
         metavar="X",
         help=f"score from which on something is a face (default: {detections})",
+    )
+    people.add_argument(
+        "--min_face",
+        type=positive_int,
+        default=MIN_FACE_PX,
+        metavar="N",
+        help=f"height in pixels below which a face is left as it is (default: {MIN_FACE_PX})",
     )
 
     models = parser.add_argument_group("models")

@@ -23,6 +23,7 @@ from models.mesh.colour import from_lab, is_grey, to_lab
 from models.mesh.detail import FEATURES, SKIN, emphasise, match_detail
 from models.mesh.eyes import give_source_eyes, lay_in, warp_opening
 from models.mesh.masks import analyse, make_mask
+from models.mesh.motion import match_motion
 from models.mesh.raster import SUBPIXEL_BITS, IdMap, draw_triangle_ids, fixed_point
 from models.mesh.render import render_source
 from models.mesh.shape import blend_shape
@@ -37,6 +38,7 @@ SMALLEST_PX, LARGEST_PX = 256, 1024
 COARSEST_PX = 32  # side of the coarsest picture that is blended
 PASTE_STEEPNESS = 4.0
 FAINTEST_MASK = 0.002
+YAW_LIMITS_DEG = (40.0, 53.0)  # good up to 42, smeared from 47 on (looked at: news photos and clips of stages)
 
 
 class MeshGenerator:
@@ -105,11 +107,16 @@ def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopolo
     grey = is_grey(seen.target)
     for eye in give_source_eyes(eyes, points, source, texture.eyes_lit, texture.eye_colours, grey):
         lay_in(result, eye, area.origin(size))
+    outside = area.of(_cover(ids, points)) == 0
+    mouth = warp_opening(target, points, topology.mouth_hole)
+    if any(aligned.motion):
+        np.copyto(result, below, where=outside[..., None])  # so that blur mixes nothing undefined into the face
+        lay_in(result, mouth, area.origin(size))
+        result = match_motion(result, below, ~outside, aligned.frame_to_crop[:, :2] @ np.array(aligned.motion))
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features > 0.5, FEATURES, 0)).astype(np.uint8)
     zones = cv2.resize(area.of(zones), below.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
-    lay_in(result, warp_opening(target, points, topology.mouth_hole), area.origin(size))
-    outside = area.of(_cover(ids, points)) == 0
+    lay_in(result, mouth, area.origin(size))
     mask = cv2.resize(make_mask(seen), (size, size), interpolation=cv2.INTER_LINEAR)
     return _join(result, target.image, outside, mask, area)
 

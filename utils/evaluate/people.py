@@ -115,7 +115,9 @@ def evaluate_clip(
         persons = [] if choice.everybody else [identities[person] for person in choice.persons]
         request = SwapRequest([source] * max(len(choice.persons), 1), persons, choice.everybody, truth.name)
         casting = request.cast(analysis, swapper.pack.detector.det_thresh)
-        records = list(plan_records(seen, tracker.tracks, casting.source_of_track, None))
+        records = list(
+            plan_records(seen, tracker.tracks, casting.source_of_track, swapper.pack, (truth.width, truth.height), None)
+        )
         scores.append(score_people(records, truth, choice))
         if out is not None:
             sheet = sheet_of((image for _, image in get_target(read_video(path))), truth, records, choice)

@@ -15,6 +15,7 @@ from utils.inference.boxes import box_iou
 from utils.inference.frame_records import FrameRecord
 from utils.inference.records import Face, Points
 
+SHOWN_STRENGTH = 0.5  # from which on a face counts as swapped; a wrong one counts from any strength on
 COVER_IOU = 0.3  # from which on a recorded face is a labelled one
 WANTED_SHARE = 0.95  # of a chosen person's swappable faces
 AFTER_CUT_FRAMES = 3  # in which geometry of the shot before would show
@@ -140,7 +141,7 @@ def score_people(records: Sequence[FrameRecord], truth: ClipTruth, choice: Choic
                     exchanged.add(record.index)
             elif labelled and box_iou(recorded.face.box, face.box[None])[0] < COVER_IOU:
                 nowhere.add(record.index)
-            elif labelled and face.swappable:
+            elif labelled and face.swappable and recorded.strength >= SHOWN_STRENGTH:
                 right.add(face.person)
         swapped += len(right)
     swappable = sum(face.swappable and face.person in chosen for labelled in truth.faces.values() for face in labelled)

@@ -23,13 +23,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coordinate_reg.mesh_points import EYES, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT
+from coordinate_reg.mesh_points import CHEEKS, EYES, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT
 from models.mesh.shape import eye_opening
 from models.packs import load_builtin_pack
 from utils.errors import BadArgument, SwapError, UnreadableInput, UnwritableOutput
 from utils.flags import positive_int
 from utils.inference.alignment import warp_antialiased
 from utils.inference.face_swapper import FaceSwapper
+from utils.inference.fading import yaw_of
 from utils.inference.image_processing import find_faces
 from utils.inference.records import Face, Identity, Image, Points
 from utils.pictures import read_picture
@@ -38,8 +39,6 @@ PHOTO_EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
 TARGET_STEPS = (1, 5)
 CELL_PX = 224
 SWAPS_IN_A_ROW, SWAPS_ON_A_SHEET = 2, 12
-
-CHEEKS = (234, 454)  # of the 478-point mesh: right and left end of the face
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,6 @@ def mouth_opening(landmarks: Points) -> float:
     upper, lower = landmarks[list(LIP_OPENING), :2]
     right, left = landmarks[[MOUTH_RIGHT, MOUTH_LEFT], :2]
     return float(np.linalg.norm(upper - lower)) / max(float(np.linalg.norm(right - left)), 1e-6)
-
-
-def yaw_deg(landmarks: Points) -> float:
-    """Turn of the head in degrees, from the depth of the cheeks; 0 is frontal."""
-    across = landmarks[CHEEKS[1]] - landmarks[CHEEKS[0]]
-    return float(np.degrees(np.arctan2(across[2], np.hypot(across[0], across[1]))))
 
 
 def landmarks_of(face: Face) -> Points:
@@ -163,6 +156,7 @@ def score_swap(
     to_target = float(np.linalg.norm(embedding - target.embedding))
     to_other = float(min(distance for distance, (name, _) in zip(distances, gallery, strict=True) if name == person))
     now, before = landmarks_of(face), landmarks_of(target_face)
+    turn = abs(yaw_of(face, CHEEKS) - yaw_of(target_face, CHEEKS))
     mouth = abs(mouth_opening(now) - mouth_opening(before))
     eyes = statistics.fmean(abs(eye_opening(now, eye) - eye_opening(before, eye)) for eye in EYES)
     retrieved = gallery[int(distances.argmin())][0] == person
@@ -174,7 +168,7 @@ def score_swap(
         retrieved,
         mouth,
         eyes,
-        abs(yaw_deg(now) - yaw_deg(before)),
+        turn,
     )
 
 

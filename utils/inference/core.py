@@ -103,7 +103,7 @@ def model_inference(
         frame = _PendingFrame(image)
         # In the order of sources and tracks: where two masks overlap, the same person lies on top in every frame.
         for source, recorded in sorted(record.swaps, key=lambda swap: (swap[0], swap[1].track)):
-            frame.aligned.append(crop_face(image, recorded.face, pack, record.index, recorded.mask_parameters))
+            frame.aligned.append(_crop(image, recorded, pack, record.index))
             frame.identities.append(sources[source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)
@@ -111,6 +111,10 @@ def model_inference(
             yield from _render(pending, pack, most_faces)
             pending = []
     yield from _render(pending, pack, most_faces)
+
+
+def _crop(image: Image, recorded: RecordedFace, pack: ModelPack, seed: int) -> AlignedFace:
+    return crop_face(image, recorded.face, pack, seed, recorded.mask_parameters, recorded.strength, recorded.motion)
 
 
 def _render(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) -> Iterator[Image]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from utils.files import finished_file, refuse_to_overwrite, writing
 from utils.inference.core import Analysis, model_inference
 from utils.inference.image_processing import find_faces
 from utils.inference.matching import cosine_similarities
-from utils.inference.plan import plan_records
+from utils.inference.plan import SwapCount, plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
 from utils.inference.tracking import Tracker
@@ -39,6 +40,7 @@ class FaceSwapper:
         pack: ModelPack,
         similarity_th: float | None = None,
         batch_size: int = 40,
+        min_face_px: float | None = None,
         progress: Progress = no_progress,
     ) -> None:
         """Take over the loaded models.
@@ -47,8 +49,11 @@ class FaceSwapper:
             pack: see `models.packs`.
             similarity_th: cosine similarity in [-1, 1] from which on a face is taken for a person; None for the pack's own.
             batch_size: the most faces that are generated at once.
+            min_face_px: height of a face's box below which it is left as it is; None for the pack's own.
             progress: shows long work.
         """
+        if min_face_px is not None:
+            pack = replace(pack, fade_limits=replace(pack.fade_limits, min_face_px=min_face_px))
         self.pack = pack
         self.similarity_th = pack.similarity_th if similarity_th is None else similarity_th
         self.batch_size = batch_size
@@ -115,10 +120,12 @@ class FaceSwapper:
         analysis = Analysis(self.pack, Tracker(self.pack.embedder, self.similarity_th))
         seen = list(analysis.analyse([(0, image)]))
         casting = request.cast(analysis, self.pack.detector.det_thresh)
-        records = plan_records(seen, analysis.tracker.tracks, casting.source_of_track, None)
-        (record,) = records
+        tracks, size = analysis.tracker.tracks, (image.shape[1], image.shape[0])
+        (record,) = plan_records(seen, tracks, casting.source_of_track, self.pack, size, None)
+        count = SwapCount()
+        count.add(record)
         result = next(model_inference([(image, record)], self.pack, sources, self.batch_size))
-        return result, swap_report(analysis, casting, len(record.swaps))
+        return result, swap_report(analysis, casting, count, name)
 
     def swap_video(
         self,
@@ -148,17 +155,18 @@ class FaceSwapper:
         with writing(out) as place, open_workspace(place, fingerprint, resume) as workspace:
             analysis, pts = analyse_video(video, self.pack, self.similarity_th, workspace, self._progress)
             casting = request.cast(analysis, self.pack.detector.det_thresh)
-            swaps = plan_video(video, self.pack, analysis.tracker.tracks, casting, sources, workspace)
+            count = plan_video(video, self.pack, analysis.tracker.tracks, casting, sources, workspace)
             segments = render_video(
                 video, pts, self.pack, sources, self.batch_size, segment_codec(out), workspace, self._progress
             )
             with finished_file(out) as unfinished:
                 get_final_video(segments, pts, video, unfinished, VIDEO_COMMENT)
-        return swap_report(analysis, casting, swaps)
+        return swap_report(analysis, casting, count, str(target))
 
     def _fingerprint(self, request: SwapRequest, target: Path, out: Path) -> str:
         """Text that differs whenever the result of a video could."""
         status = target.stat()
-        settings = (self.pack.name, self.pack.version, self.pack.settings, self.similarity_th, self.batch_size)
+        pack, limits = self.pack, self.pack.fade_limits
+        settings = (pack.name, pack.version, pack.settings, limits, self.similarity_th, self.batch_size)
         file = (str(target.absolute()), status.st_size, status.st_mtime_ns)
         return repr((__version__, settings, file, out.suffix.lower(), request.digest()))

@@ -15,20 +15,23 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.records import Face, MaskParameters
+from utils.inference.records import Face, MaskParameters, Motion
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedFace:
     """A face of a frame: the number of its track, the index of the source that it gets, and what was decided for its track.
 
-    The analysis leaves `source` and `mask_parameters` None; the plan fills them in. A face without a source is left alone.
+    The analysis knows the face and its track; the plan fills in the rest. A face without a source is left alone. `strength`: how much of
+    the swap is shown, in [0, 1]. `motion`: of the face at this frame, in pixels a frame.
     """
 
     face: Face
     track: int
     source: int | None = None
     mask_parameters: MaskParameters | None = None
+    strength: float = 1.0
+    motion: Motion = (0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +45,8 @@ class FrameRecord:
 
     @property
     def swaps(self) -> list[tuple[int, RecordedFace]]:
-        """The faces that get a source, each with its index."""
-        return [(face.source, face) for face in self.faces if face.source is not None]
+        """The faces that are swapped, each with the index of its source: those that have one and are not left as they are."""
+        return [(face.source, face) for face in self.faces if face.source is not None and face.strength > 0]
 
 
 def write_record(file: TextIO, record: FrameRecord) -> None:
@@ -93,6 +96,8 @@ def _recorded_to_json(recorded: RecordedFace) -> dict[str, Any]:
     return {
         "track": recorded.track,
         "source": recorded.source,
+        "strength": recorded.strength,
+        "motion": recorded.motion,
         "mask": None if recorded.mask_parameters is None else asdict(recorded.mask_parameters),
         **face_to_json(recorded.face),
     }
@@ -100,4 +105,5 @@ def _recorded_to_json(recorded: RecordedFace) -> dict[str, Any]:
 
 def _recorded_from_json(fields: dict[str, Any]) -> RecordedFace:
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
-    return RecordedFace(face_from_json(fields), fields["track"], fields["source"], mask_parameters)
+    strength, motion = fields["strength"], tuple(fields["motion"])
+    return RecordedFace(face_from_json(fields), fields["track"], fields["source"], mask_parameters, strength, motion)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from utils.inference.blending import paste_back
 from utils.inference.boxes import drop_duplicates
-from utils.inference.records import AlignedFace, Face, GeneratedFace, Image, MaskParameters, ModelPack
+from utils.inference.records import AlignedFace, Face, GeneratedFace, Image, MaskParameters, ModelPack, Motion
 
 
 def find_faces(
@@ -33,15 +35,26 @@ def find_faces(
 
 
 def crop_face(
-    frame: Image, face: Face, pack: ModelPack, seed: int, mask_parameters: MaskParameters | None = None
+    frame: Image,
+    face: Face,
+    pack: ModelPack,
+    seed: int,
+    mask_parameters: MaskParameters | None = None,
+    strength: float = 1.0,
+    motion: Motion = (0.0, 0.0),
 ) -> AlignedFace:
-    """Cut a face out of its frame as the pack's generator expects it; `seed` is the number of the frame."""
-    return replace(pack.generator.align(frame, face, seed), mask_parameters=mask_parameters)
+    """Cut a face out of its frame as the pack's generator expects it; `seed` is the number of the frame, the rest see `AlignedFace`."""
+    aligned = pack.generator.align(frame, face, seed)
+    return replace(aligned, mask_parameters=mask_parameters, strength=strength, motion=motion)
 
 
 def get_final_image(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Image:
-    """Put generated faces back into their frame, one after another; bit-identical to `frame` outside of the warped masks."""
+    """Put generated faces back into their frame, one after another; bit-identical to `frame` outside of the warped masks.
+
+    A face of strength s is mixed with the frame: its mask counts s times.
+    """
     result = frame
     for place, face in zip(aligned, generated, strict=True):
-        result = paste_back(result, face.image, face.mask, place.frame_to_crop)
+        mask = face.mask if place.strength == 1 else face.mask * np.float32(place.strength)
+        result = paste_back(result, face.image, mask, place.frame_to_crop)
     return result

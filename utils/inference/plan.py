@@ -6,12 +6,12 @@ A chain of steps over the stream of records, each looking a few frames ahead; no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.gaps import fill_gaps
 from utils.inference.image_processing import crop_face
-from utils.inference.record_smoothing import smooth_records
+from utils.inference.record_smoothing import fade_records, measure_motion, smooth_records
 from utils.inference.records import Identity, Image, MaskParameters, ModelPack
 from utils.inference.tracking import FaceTrack
 
@@ -19,10 +19,25 @@ FrameReader = Callable[[int], Image]
 """The upright frame, (H, W, 3) BGR uint8, with a time stamp."""
 
 
+@dataclass
+class SwapCount:
+    """How many faces of a plan are swapped, and how many are left as they are although they have a source."""
+
+    shown: int = 0
+    left: int = 0
+
+    def add(self, record: FrameRecord) -> None:
+        """Count one frame."""
+        self.shown += len(record.swaps)
+        self.left += sum(face.source is not None for face in record.faces) - len(record.swaps)
+
+
 def plan_records(
     records: Iterable[FrameRecord],
     tracks: Sequence[FaceTrack],
     source_of_track: Mapping[int, int],
+    pack: ModelPack,
+    frame_size: tuple[int, int],
     choose_mask: Callable[[FrameRecord, RecordedFace], MaskParameters | None] | None,
 ) -> Iterator[FrameRecord]:
     """Decide what becomes of every face.
@@ -31,9 +46,13 @@ def plan_records(
         records: of the analysis, in order.
         tracks: by number.
         source_of_track: for the tracks that are swapped.
+        pack: the loaded models, of which the smoother and the limits count here.
+        frame_size: width and height in pixels.
         choose_mask: decides a track's mask from the first frame in which it is swapped; None leaves every mask to the generator.
     """
-    planned = smooth_records(fill_gaps(_give_sources(records, tracks, source_of_track)))
+    cast = fill_gaps(_give_sources(records, tracks, source_of_track))
+    moving = measure_motion(smooth_records(cast, pack.make_smoother))
+    planned = fade_records(moving, frame_size, pack.fade_limits)
     return planned if choose_mask is None else _keep_masks(planned, choose_mask)
 
 

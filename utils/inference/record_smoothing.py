@@ -1,57 +1,101 @@
-"""Smooths the keypoints of swapped faces in a stream of records, track by track."""
+"""Steadies the swapped faces in a stream of records, track by track and a few frames ahead: geometry, motion, and how much is shown."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
-from utils.inference.frame_records import FrameRecord
-from utils.inference.records import Points
-from utils.inference.smoothing import RADIUS_FRAMES, KeypointSmoother
+from utils.inference.fading import StrengthSmoother, fade_of
+from utils.inference.frame_records import FrameRecord, RecordedFace
+from utils.inference.motion import MotionMeter
+from utils.inference.records import FaceSmoother, FadeLimits
 
-
-@dataclass
-class _Run:
-    """A track in consecutive frames: `answered` of them have their smoothed keypoints."""
-
-    first_frame: int
-    smoother: KeypointSmoother = field(default_factory=KeypointSmoother)
-    answered: int = 0
+Value = TypeVar("Value")
+Seen_contra = TypeVar("Seen_contra", contravariant=True)
+Answer = TypeVar("Answer")
 
 
-def smooth_records(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:
-    """The same records, two frames later, with smoothed keypoints of every face that gets a source."""
+class _Smoother(Protocol[Seen_contra, Answer]):
+    def push(self, value: Seen_contra, /) -> list[Answer | None]: ...
+
+    def finish(self) -> list[Answer | None]: ...
+
+
+def smooth_records(records: Iterable[FrameRecord], make_smoother: Callable[[], FaceSmoother]) -> Iterator[FrameRecord]:
+    """The same records, later by what the smoothers look ahead, with every face that gets a source smoothed within its track."""
+    return _smooth(
+        records, make_smoother, lambda recorded: recorded.face, lambda recorded, face: replace(recorded, face=face)
+    )
+
+
+def measure_motion(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:
+    """The same records, of smoothed faces, a frame later, with the motion of every face that gets a source."""
+    return _smooth(
+        records,
+        MotionMeter,
+        lambda recorded: recorded.face,
+        lambda recorded, motion: replace(recorded, motion=motion),
+    )
+
+
+def fade_records(
+    records: Iterable[FrameRecord], frame_size: tuple[int, int], limits: FadeLimits
+) -> Iterator[FrameRecord]:
+    """The same records, a few frames later, with the strength of every face that gets a source.
+
+    Args:
+        records: with smoothed faces.
+        frame_size: width and height in pixels.
+        limits: of the pack's generator.
+    """
+    return _smooth(
+        records,
+        StrengthSmoother,
+        lambda recorded: fade_of(recorded.face, frame_size, limits),
+        lambda recorded, strength: replace(recorded, strength=strength),
+    )
+
+
+def _smooth(
+    records: Iterable[FrameRecord],
+    make_smoother: Callable[[], _Smoother[Value, Answer]],
+    get: Callable[[RecordedFace], Value],
+    put: Callable[[RecordedFace, Answer], RecordedFace],
+) -> Iterator[FrameRecord]:
+    """Run one smoother along every track, from where it gets a source to where it is missing."""
     waiting: deque[FrameRecord] = deque()
-    smoothed: dict[tuple[int, int], Points | None] = {}  # frame, track
-    runs: dict[int, _Run] = {}
+    smoothers: dict[int, _Smoother[Value, Answer]] = {}
+    due: dict[int, deque[int]] = {}  # track -> frames that its smoother has not answered yet
+    answers: dict[tuple[int, int], Answer | None] = {}  # frame, track
 
-    def answer(track: int, run: _Run, keypoints: list[Points | None]) -> None:
-        for points in keypoints:
-            smoothed[run.first_frame + run.answered, track] = points
-            run.answered += 1
+    def take(track: int, ready: Iterable[Answer | None]) -> None:
+        for answer in ready:
+            answers[due[track].popleft(), track] = answer
+
+    def finished(record: FrameRecord) -> FrameRecord:
+        faces = []
+        for recorded in record.faces:
+            answer = None if recorded.source is None else answers.pop((record.index, recorded.track))
+            faces.append(recorded if answer is None else put(recorded, answer))
+        return replace(record, faces=tuple(faces))
+
+    def is_ready(record: FrameRecord) -> bool:
+        return all((record.index, recorded.track) in answers for _, recorded in record.swaps)
 
     for record in records:
-        present = {face.track: face.face.keypoints for face in record.faces if face.source is not None}
-        for track in [track for track in runs if track not in present]:
-            run = runs.pop(track)
-            answer(track, run, run.smoother.finish())
-        for track, keypoints in present.items():
-            run = runs.setdefault(track, _Run(record.index))
-            answer(track, run, run.smoother.push(keypoints))
+        present = {recorded.track: get(recorded) for _, recorded in record.swaps}
+        for track in [track for track in smoothers if track not in present]:
+            take(track, smoothers.pop(track).finish())
+            del due[track]
+        for track, value in present.items():
+            due.setdefault(track, deque()).append(record.index)
+            take(track, smoothers.setdefault(track, make_smoother()).push(value))
         waiting.append(record)
-        if len(waiting) > RADIUS_FRAMES:
-            yield _with_keypoints(waiting.popleft(), smoothed)
-    for track, run in runs.items():
-        answer(track, run, run.smoother.finish())
-    for record in waiting:
-        yield _with_keypoints(record, smoothed)
-
-
-def _with_keypoints(record: FrameRecord, smoothed: dict[tuple[int, int], Points | None]) -> FrameRecord:
-    faces = []
-    for recorded in record.faces:
-        keypoints = smoothed.pop((record.index, recorded.track), None)
-        face = recorded.face if keypoints is None else replace(recorded.face, keypoints=keypoints)
-        faces.append(replace(recorded, face=face))
-    return replace(record, faces=tuple(faces))
+        while waiting and is_ready(waiting[0]):
+            yield finished(waiting.popleft())
+    for track, smoother in smoothers.items():
+        take(track, smoother.finish())
+    while waiting:
+        yield finished(waiting.popleft())

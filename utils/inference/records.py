@@ -6,8 +6,9 @@ they belong to, pixel centres at whole numbers; `frame_to_crop` maps frame pixel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ Image: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.float32]
 Affine: TypeAlias = NDArray[np.float64]
 Points: TypeAlias = NDArray[np.float64]
+Motion: TypeAlias = tuple[float, float]  # x, y in frame pixels from one frame to the next
 Embedding: TypeAlias = NDArray[np.float32]
 
 
@@ -91,6 +93,8 @@ class AlignedFace:
         face: the face in frame pixels.
         seed: number of the frame; a generator that adds grain takes it as its only randomness.
         mask_parameters: what `Generator.choose_mask` said at the beginning of the track; None leaves it to the generator.
+        strength: how much of the swap is to be seen, in [0, 1]; 0 leaves the frame as it is.
+        motion: of the face at this frame; (0, 0) in a photo.
     """
 
     crop: Image
@@ -98,6 +102,8 @@ class AlignedFace:
     face: Face
     seed: int = 0
     mask_parameters: MaskParameters | None = None
+    strength: float = 1.0
+    motion: Motion = (0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +165,31 @@ class Generator(Protocol):
         """Give each of `faces` the identity at the same place in `identities`."""
 
 
+class FaceSmoother(Protocol):
+    """Steadies one person's faces in a stream of frames, looking a bounded number of frames ahead, so that nothing is late."""
+
+    def push(self, face: Face | None) -> list[Face | None]:
+        """Take in the next frame, None where the person is missing; returns what is ready: as many as came in, in order, late."""
+
+    def finish(self) -> list[Face | None]:
+        """What is left; afterwards a new track may begin."""
+
+
+@dataclass(frozen=True)
+class FadeLimits:
+    """What a generator can do; see `utils.inference.fading`.
+
+    Attributes:
+        min_face_px: height of a face's box, in frame pixels, below which it is left as it is.
+        yaw_deg: turn of the head up to which a swap is shown in full, and from which on it is not shown.
+        cheeks: of the dense landmarks, those at the right and the left end of the face; None measures the turn by the five keypoints.
+    """
+
+    min_face_px: float
+    yaw_deg: tuple[float, float] = (inf, inf)
+    cheeks: tuple[int, int] | None = None
+
+
 @dataclass(frozen=True)
 class ModelPack:
     """The loaded models of one pack.
@@ -168,6 +199,8 @@ class ModelPack:
         version: of the weights, for provenance.
         detector, landmarker, embedder, generator: the models; a pack whose generator needs no dense landmarks has no landmarker.
         similarity_th: cosine similarity from which on two faces count as one person.
+        make_smoother: a new smoother for one person's faces, of the kind that suits the generator; all of a pack look equally far ahead.
+        fade_limits: what the generator can do.
         settings: what else its answers depend on, in words.
     """
 
@@ -178,4 +211,6 @@ class ModelPack:
     embedder: Embedder
     generator: Generator
     similarity_th: float
+    make_smoother: Callable[[], FaceSmoother]
+    fade_limits: FadeLimits
     settings: str = ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from utils.errors import BadArgument, NoFaceFound
 from utils.inference.core import Analysis, AnalysisSummary
 from utils.inference.people import Casting, cast_everybody, cast_largest_first, cast_persons
+from utils.inference.plan import SwapCount
 from utils.inference.records import Identity
 
 logger = logging.getLogger(__name__)
@@ -111,10 +112,16 @@ class SwapRequest:
             )
 
 
-def swap_report(analysis: Analysis, casting: Casting, swaps: int) -> SwapReport:
-    """What was done; `swaps` counts faces."""
+def swap_report(analysis: Analysis, casting: Casting, count: SwapCount, target: str) -> SwapReport:
+    """What was done, with a warning about faces that could not be swapped."""
+    if count.left:
+        smallest = f"less than {analysis.pack.fade_limits.min_face_px:g} px high (--min_face)"
+        logger.warning(
+            f"{count.left} of {count.shown + count.left} faces in '{target}' are left as they are: "
+            f"{smallest}, turned too far, or mostly outside of the frame"
+        )
     summary = analysis.summary
-    return SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
+    return SwapReport(summary.frames, summary.frames_with_face, count.shown, casting.best_similarity)
 
 
 def score_text(best_score: float, det_thresh: float) -> str:

@@ -4,17 +4,19 @@ A window reaches as far to the past as to the future, so that a moving face is n
 ends where the face is missing and where it jumps, as it does at a cut. Source: GHOST, smoothing of its keypoint tracks.
 
 `smooth_keypoints` sees the whole track; `KeypointSmoother` sees it frame by frame and answers the same, two frames later.
+`FaceKeypointSmoother` does so for faces, and leaves all but their keypoints as it is.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.records import Points
+from utils.inference.records import Face, Points
 
 RADIUS_FRAMES = 2
 LARGEST_STEP_PX = 5.0  # between neighbouring frames, in frame pixels; more is a jump
@@ -100,6 +102,30 @@ class KeypointSmoother:
                 break
             first, last = first - 1, last + 1
         return np.stack(frames[first : last + 1]).mean(axis=0)
+
+
+class FaceKeypointSmoother:
+    """A `FaceSmoother`: smooths the keypoints of one person's faces."""
+
+    def __init__(self) -> None:
+        self._keypoints = KeypointSmoother()
+        self._faces: deque[Face | None] = deque()
+
+    def push(self, face: Face | None) -> list[Face | None]:
+        """See `KeypointSmoother`."""
+        self._faces.append(face)
+        return self._with_keypoints(self._keypoints.push(None if face is None else face.keypoints))
+
+    def finish(self) -> list[Face | None]:
+        """See `KeypointSmoother`."""
+        return self._with_keypoints(self._keypoints.finish())
+
+    def _with_keypoints(self, smoothed: list[Points | None]) -> list[Face | None]:
+        faces = [self._faces.popleft() for _ in smoothed]
+        return [
+            None if face is None or keypoints is None else replace(face, keypoints=keypoints)
+            for face, keypoints in zip(faces, smoothed, strict=True)
+        ]
 
 
 _NO_FACE: NDArray[np.float64] = np.full((5, 2), np.nan)

@@ -18,7 +18,7 @@ from utils.inference.checkpoint import analysis_from_json, analysis_to_json
 from utils.inference.core import Analysis, model_inference
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.people import Casting
-from utils.inference.plan import mask_chooser, plan_records
+from utils.inference.plan import SwapCount, mask_chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack
 from utils.inference.tracking import FaceTrack, Tracker
 from utils.inference.video_processing import VideoInfo, get_target, write_segment
@@ -95,19 +95,20 @@ def plan_video(
     casting: Casting,
     sources: Sequence[Identity],
     workspace: Workspace,
-) -> int:
+) -> SwapCount:
     """Turn the records of the analysis into those of the plan; return how many faces are swapped."""
 
     def frame_at(pts: int) -> Image:
         return next(image for _, image in get_target(video, pts, max_frames=1))
 
     choose_mask = mask_chooser(pack, sources, frame_at)
-    swaps = 0
+    count = SwapCount()
     with workspace.planned.open("w", encoding="utf-8") as file:
-        for record in plan_records(read_records(workspace.seen), tracks, casting.source_of_track, choose_mask):
+        seen, size = read_records(workspace.seen), (video.width, video.height)
+        for record in plan_records(seen, tracks, casting.source_of_track, pack, size, choose_mask):
             write_record(file, record)
-            swaps += len(record.swaps)
-    return swaps
+            count.add(record)
+    return count
 
 
 def render_video(

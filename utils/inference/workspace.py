@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.errors import BadArgument, NoFaceFound, UnreadableInput
 from utils.files import TEMPORARY_PREFIX, shown
 from utils.locks import held
 
@@ -82,6 +83,9 @@ def open_workspace(out: Path, fingerprint: str, resume: bool) -> Iterator[Worksp
             logger.warning(f"nothing to resume for {shown(out)!r}; it is begun from the start")
         try:
             yield workspace
+        except (BadArgument, NoFaceFound, UnreadableInput):  # trying once more would end the same way
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         except BaseException:
             if workspace.checkpoint.exists():
                 logger.warning(

@@ -1,0 +1,57 @@
+"""How far a face moves from frame to frame: a camera blurs it along that way, by the share of the time that its shutter is open."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from utils.inference.landmark_smoothing import jumps
+from utils.inference.records import Face, Motion
+
+STILL: Motion = (0.0, 0.0)
+
+
+class MotionMeter:
+    """Measures the motion of one person's faces as they come in, one frame late.
+
+    >>> import numpy as np
+    >>> meter = MotionMeter()
+    >>> faces = [Face(np.zeros(4), 1.0, np.array([[0, 0], [9, 0], [5, 5], [0, 9], [9, 9.0]]) + x) for x in (0, 1, 4)]
+    >>> [motion for face in [*faces, None] for motion in meter.push(face)] + meter.finish()
+    [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0), None]
+    """
+
+    def __init__(self) -> None:
+        self._faces: deque[Face | None] = deque(maxlen=3)
+        self._waiting = False
+
+    def push(self, face: Face | None) -> list[Motion | None]:
+        """Take in the next frame, None where the person is missing; the motion in the frame before, in pixels a frame."""
+        self._faces.append(face)
+        ready = [self._motion(len(self._faces) - 2)] if self._waiting else []
+        self._waiting = True
+        return ready
+
+    def finish(self) -> list[Motion | None]:
+        """That of the last frame; afterwards a new track may begin."""
+        rest = [self._motion(len(self._faces) - 1)] if self._waiting else []
+        self._faces.clear()
+        self._waiting = False
+        return rest
+
+    def _motion(self, place: int) -> Motion | None:
+        """Mean of the steps from the frame before and to the frame after, as far as the run holds them."""
+        faces = list(self._faces)
+        face = faces[place]
+        if face is None:
+            return None
+        before = faces[place - 1] if place > 0 else None
+        after = faces[place + 1] if place + 1 < len(faces) else None
+        steps = [
+            (second.keypoints - first.keypoints).mean(0)
+            for first, second in ((before, face), (face, after))
+            if first is not None and second is not None and not jumps(first, second)
+        ]
+        if not steps:
+            return STILL
+        x, y = (sum(float(step[axis]) for step in steps) / len(steps) for axis in (0, 1))
+        return x, y
