@@ -23,6 +23,7 @@ from utils.errors import BadArgument, SwapError, UnwritableOutput
 from utils.files import refuse_to_overwrite
 from utils.flags import build_parser
 from utils.model_files.flags import manage_weights
+from utils.video_flags import video_options
 
 if TYPE_CHECKING:
     from models.packs import GhostOptions
@@ -70,6 +71,7 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
     else:
         args.target = args.target_video or EXAMPLES / "videos" / "eileen_collins.mp4"
         args.out = args.out_video_name or EXAMPLES / "results" / "result.mp4"
+    args.video_options = video_options(args)
     refuse_to_overwrite(args.out, (args.target, *args.source_paths, *args.target_faces_paths))
     return args
 
@@ -195,7 +197,7 @@ def run(args: argparse.Namespace) -> Path:
         result, report = swapper.swap_image(picture.bgr, sources, persons, str(args.target))
         write_picture(args.out, picture, result)
     else:
-        report = swapper.swap_video(args.target, args.out, sources, persons)
+        report = swapper.swap_video(args.target, args.out, sources, persons, args.video_options)
     note(args, f"swapped {count(report.swaps, 'face')} in {count(report.frames, 'frame')}")
     return args.out
 

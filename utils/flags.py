@@ -9,6 +9,7 @@ from pathlib import Path
 from models.packs import DEFAULTS
 from utils.devices import PRECISIONS, is_device_name
 from utils.model_files.flags import add_weight_flags
+from utils.video_flags import add_video_flags
 
 LARGEST_STRIDE_PX = 32  # of SCRFD's maps; anything else breaks its grid of anchors
 EXIT_CODES = """exit codes:
@@ -124,6 +125,8 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         metavar="X",
         help=f"score from which on something is a face (default: {detections})",
     )
+
+    add_video_flags(parser)
 
     models = parser.add_argument_group("models")
     models.add_argument(

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -17,21 +17,23 @@ from utils.inference.frame_records import FrameRecord, read_records, write_recor
 from utils.inference.image_processing import find_faces
 from utils.inference.matching import PersonMatcher
 from utils.inference.records import Identity, Image, ModelPack, View
+from utils.inference.video_options import VideoOptions
 from utils.inference.video_processing import (
+    StoredFrame,
     VideoInfo,
     check_video_extension,
     get_final_video,
+    get_frames,
     get_target,
     read_video,
-    segment_codec,
-    write_segment,
 )
+from utils.inference.video_rendering import encoding_for, render_beside, write_segments
 from utils.marks import VIDEO_COMMENT
 
 logger = logging.getLogger(__name__)
 
 FEWEST_FRAMES = 0.9  # of those that the container announces, which may be an estimate
-SEGMENT_FRAMES = 250  # rendered, encoded and closed together
+DEFAULT_OPTIONS = VideoOptions()
 
 Item = TypeVar("Item")
 
@@ -130,11 +132,17 @@ class FaceSwapper:
         return next(model_inference([image], records, self.pack, sources, self.batch_size)), report
 
     def swap_video(
-        self, target: Path, out: Path, sources: Sequence[Identity], persons: Sequence[Identity] = ()
+        self,
+        target: Path,
+        out: Path,
+        sources: Sequence[Identity],
+        persons: Sequence[Identity] = (),
+        options: VideoOptions = DEFAULT_OPTIONS,
     ) -> SwapReport:
-        """Swap faces in a video; frame times and sound stay as they are. See `swap_image` for the arguments.
+        """Swap faces in a video; frame times and sound stay as they are. See `swap_image` for the other arguments.
 
         Raises:
+            BadArgument: if the options contradict each other or the target.
             UnreadableInput: if the target cannot be decoded.
             UnwritableOutput: if the result cannot be written; a file that was there before stays.
         """
@@ -142,6 +150,7 @@ class FaceSwapper:
         refuse_to_overwrite(out, [target])
         matcher, summary = self._matcher(sources, persons), AnalysisSummary()
         video = read_video(target)
+        encoding = encoding_for(video, out, options)
         with (
             finished_file(out) as unfinished,
             tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=unfinished.parent) as folder,
@@ -151,7 +160,7 @@ class FaceSwapper:
             pts = self._analyse(video, records_path, matcher, sources, summary)
             report = self._report(matcher, summary, persons, str(target))
             frames = self._progress(self._render(video, records_path, sources), "swap", len(pts))
-            segments = _write_segments(frames, len(pts), workspace, video, segment_codec(out))
+            segments = write_segments(frames, len(pts), workspace, video, encoding)
             get_final_video(segments, pts, video, unfinished, VIDEO_COMMENT)
         return report
 
@@ -177,10 +186,15 @@ class FaceSwapper:
             )
         return pts
 
-    def _render(self, video: VideoInfo, records_path: Path, sources: Sequence[Identity]) -> Iterator[Image]:
-        """Swap the analysed frames, in order."""
-        frames = _checked_frames(get_target(video), read_records(records_path))
-        return model_inference(frames, read_records(records_path), self.pack, sources, self.batch_size)
+    def _render(
+        self, video: VideoInfo, records_path: Path, sources: Sequence[Identity]
+    ) -> Iterator[tuple[StoredFrame, Image]]:
+        """The analysed frames, in order, each with its result."""
+        frames = _checked_frames(get_frames(video), read_records(records_path))
+        return render_beside(
+            frames,
+            lambda images: model_inference(images, read_records(records_path), self.pack, sources, self.batch_size),
+        )
 
     def _matcher(self, sources: Sequence[Identity], persons: Sequence[Identity]) -> PersonMatcher:
         if persons and len(persons) != len(sources):
@@ -227,18 +241,9 @@ class FaceSwapper:
         return f"best score {best_score:.2f}, but the landmarks did not confirm a face"
 
 
-def _write_segments(frames: Iterable[Image], count: int, folder: Path, video: VideoInfo, codec: str) -> list[Path]:
-    """Encode `count` frames in segments, each by itself; return their paths."""
-    remaining = iter(frames)
-    segments = [folder / f"segment_{first // SEGMENT_FRAMES:06d}.mp4" for first in range(0, count, SEGMENT_FRAMES)]
-    for segment in segments:
-        write_segment(islice(remaining, SEGMENT_FRAMES), segment, video, codec)
-    return segments
-
-
-def _checked_frames(frames: Iterable[tuple[int, Image]], records: Iterable[FrameRecord]) -> Iterator[Image]:
-    """The images of a second decoding, provided that it gives the frames that were analysed."""
+def _checked_frames(frames: Iterable[StoredFrame], records: Iterable[FrameRecord]) -> Iterator[StoredFrame]:
+    """The frames of a second decoding, provided that it gives those that were analysed."""
     for decoded, record in zip_longest(frames, records):
-        if decoded is None or record is None or decoded[0] != record.pts:
+        if decoded is None or record is None or decoded.pts != record.pts:
             raise UnreadableInput("the target's frames changed between two readings; is the file still being written?")
-        yield decoded[1]
+        yield decoded

@@ -17,7 +17,6 @@ from typing import Any
 import av
 
 from utils.errors import UnwritableOutput
-from utils.inference.video_encoding import segment_codec
 from utils.inference.video_probing import MUXERS, VideoInfo, check_video_extension, media_url, open_video, video_stream
 from utils.inference.video_sound import MATROSKA_MUXERS, add_audio_from_another_video, kept_tags
 
@@ -54,18 +53,13 @@ def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoIn
     """
     muxer = MUXERS[check_video_extension(out)]
     times = [value - video.origin for value in pts]
-    if segment_codec(out) == "h264" and (video.width % 2 or video.height % 2):
-        logger.warning(
-            "%r: H.264 has even sizes only; in the result the last column or row is doubled, from %dx%d",
-            str(video.path),
-            video.width,
-            video.height,
-        )
     with _open_output(out, _muxer_options(muxer, video, times[0]), muxer) as output, open_video(video.path) as original:
         with open_video(segments[0]) as first:
             picture = output.add_stream_from_template(video_stream(first, segments[0]), opaque=True)
         shown = video_stream(original, video.path)
         picture.time_base = video.time_base
+        if muxer in MOV_MUXERS and picture.codec_context.name == "hevc":
+            picture.codec_context.codec_tag = "hvc1"  # the only one that Apple's players take
         picture.metadata.update(kept_tags(shown))
         picture.disposition = shown.disposition
         output.metadata.update({key: text for key, text in original.metadata.items() if not _is_foreign(key.lower())})
