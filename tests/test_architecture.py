@@ -27,6 +27,7 @@ LAYERS = [
 ]
 # The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
 PURE = ["alignment", "boxes", "matching", "masks", "smoothing", "blending", "records", "image_processing", "core"]
+PURE += ["planes", "colour_views"]
 PURE_PACKAGES = {"numpy", "cv2", "scipy"}
 
 

@@ -18,6 +18,7 @@ from utils.inference.image_processing import find_faces
 from utils.inference.matching import PersonMatcher
 from utils.inference.records import Identity, Image, ModelPack, View
 from utils.inference.video_options import VideoOptions
+from utils.inference.video_parts import Timeline, repeated, show_at, shown
 from utils.inference.video_processing import (
     StoredFrame,
     VideoInfo,
@@ -25,7 +26,7 @@ from utils.inference.video_processing import (
     get_final_video,
     get_frames,
     get_target,
-    read_video,
+    read_target,
 )
 from utils.inference.video_rendering import encoding_for, render_beside, write_segments
 from utils.marks import VIDEO_COMMENT
@@ -149,7 +150,7 @@ class FaceSwapper:
         check_video_extension(out)
         refuse_to_overwrite(out, [target])
         matcher, summary = self._matcher(sources, persons), AnalysisSummary()
-        video = read_video(target)
+        video = read_target(target, options)
         encoding = encoding_for(video, out, options)
         with (
             finished_file(out) as unfinished,
@@ -159,9 +160,11 @@ class FaceSwapper:
             records_path = workspace / "records.jsonl"
             pts = self._analyse(video, records_path, matcher, sources, summary)
             report = self._report(matcher, summary, persons, str(target))
-            frames = self._progress(self._render(video, records_path, sources), "swap", len(pts))
-            segments = write_segments(frames, len(pts), workspace, video, encoding)
-            get_final_video(segments, pts, video, unfinished, VIDEO_COMMENT)
+            timeline = show_at(video, pts, options.out_fps)
+            rendered = self._render(video, records_path, sources, timeline)
+            frames = self._progress(rendered, "swap", len(timeline.times))
+            segments = write_segments(frames, timeline, workspace, encoding)
+            get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)
         return report
 
     def _analyse(
@@ -187,14 +190,15 @@ class FaceSwapper:
         return pts
 
     def _render(
-        self, video: VideoInfo, records_path: Path, sources: Sequence[Identity]
+        self, video: VideoInfo, records_path: Path, sources: Sequence[Identity], timeline: Timeline
     ) -> Iterator[tuple[StoredFrame, Image]]:
-        """The analysed frames, in order, each with its result."""
-        frames = _checked_frames(get_frames(video), read_records(records_path))
-        return render_beside(
-            frames,
-            lambda images: model_inference(images, read_records(records_path), self.pack, sources, self.batch_size),
+        """The frames to show, in order, each with its result."""
+        frames = shown(_checked_frames(get_frames(video), read_records(records_path)), timeline.counts)
+        records = shown(read_records(records_path), timeline.counts)
+        rendered = render_beside(
+            frames, lambda images: model_inference(images, records, self.pack, sources, self.batch_size)
         )
+        return repeated(rendered, timeline.counts)
 
     def _matcher(self, sources: Sequence[Identity], persons: Sequence[Identity]) -> PersonMatcher:
         if persons and len(persons) != len(sources):

@@ -64,10 +64,21 @@ def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoIn
         picture.disposition = shown.disposition
         output.metadata.update({key: text for key, text in original.metadata.items() if not _is_foreign(key.lower())})
         output.metadata["comment"] = comment
-        packets = _video_packets(segments, times, video, picture, shown.duration)
+        packets = _video_packets(segments, times, video, picture, _duration(video, shown, times))
         sound = add_audio_from_another_video(original, output, video)
         for packet in heapq.merge(packets, *sound, key=_decode_time_s):
             output.mux(packet)
+
+
+def _duration(video: VideoInfo, shown: Any, times: Sequence[int]) -> int | None:
+    """How long the picture lasts, in units of `video.time_base`; None if the original does not say."""
+    if video.resampled:
+        return len(times) * video.frame_duration
+    if video.end_s is not None:
+        return round(video.end_s / video.time_base) - video.origin - times[0]
+    if not shown.duration or video.start_s is None:
+        return shown.duration or None
+    return (shown.start_time or 0) + int(shown.duration) - video.origin - times[0]
 
 
 def _video_packets(

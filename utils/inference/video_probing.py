@@ -55,6 +55,9 @@ class VideoInfo:
         sample_aspect_ratio: width of an upright pixel by its height; None if not said.
         colour: colour tags.
         bits: of a sample.
+        start_s, end_s: the part that is wanted, in seconds by the file's clock: times of its first frame and of the one that is no longer
+            in it. None reaches to the end of the video on that side.
+        resampled: whether frames come at `fps` instead of at the original's times.
     """
 
     path: Path
@@ -72,6 +75,9 @@ class VideoInfo:
     sample_aspect_ratio: Fraction | None
     colour: ColourTags
     bits: int = 8
+    start_s: Fraction | None = None
+    end_s: Fraction | None = None
+    resampled: bool = False
 
     @property
     def has_pts(self) -> bool:

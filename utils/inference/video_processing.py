@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import av
@@ -19,6 +20,8 @@ from utils.inference.records import Image
 from utils.inference.video_codecs import Encoding, choose_encoding
 from utils.inference.video_encoding import SegmentEncoder, write_segment
 from utils.inference.video_muxing import get_final_video
+from utils.inference.video_options import VideoOptions
+from utils.inference.video_parts import choose_part
 from utils.inference.video_pixels import StoredFrame, encodable, to_upright_bgr
 from utils.inference.video_probing import (
     VideoInfo,
@@ -42,6 +45,7 @@ __all__ = [
     "get_final_video",
     "get_frames",
     "get_target",
+    "read_target",
     "read_video",
     "write_segment",
 ]
@@ -49,6 +53,16 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 SEEK_STEPS_S = (0, 1, 4, 16, 64)  # how much further before the wanted frame each try looks for a key frame
+
+
+def read_target(path: Path, options: VideoOptions) -> VideoInfo:
+    """Describe the video at `path` and the part of it that the options ask for.
+
+    Raises:
+        UnreadableInput: if `path` is not a video whose frames can be decoded.
+        BadArgument: if the part has no frame.
+    """
+    return choose_part(read_video(path), options.start, options.end)
 
 
 def get_target(
@@ -64,7 +78,7 @@ def get_frames(video: VideoInfo, first_pts: int | None = None, max_frames: int |
     Frames that cannot be decoded are passed over; a run from the start says in one warning how many packets were damaged.
 
     Args:
-        video: from `read_video`.
+        video: from `read_video`; only the part that it asks for is decoded.
         first_pts: time stamp of the first frame to yield, as an earlier run yielded it; None starts with the first frame.
         max_frames: how many frames to yield at most.
 
@@ -76,8 +90,9 @@ def get_frames(video: VideoInfo, first_pts: int | None = None, max_frames: int |
     """
     count = 0
     for pts, frame in _frames_from(video, first_pts):
-        if max_frames is not None and count >= max_frames:
-            return
+        over = video.end_s is not None and pts * video.time_base >= video.end_s
+        if over or (max_frames is not None and count >= max_frames):
+            break
         yield StoredFrame(pts, to_upright_bgr(frame, video), frame)
         count += 1
     if count == 0 and max_frames != 0:
@@ -86,6 +101,8 @@ def get_frames(video: VideoInfo, first_pts: int | None = None, max_frames: int |
 
 def _frames_from(video: VideoInfo, first_pts: int | None) -> Iterator[tuple[int, Any]]:
     """Time stamps and decoded frames from `first_pts` on: by seeking where that is exact, else by decoding from the start."""
+    if first_pts is None and video.start_s is not None:
+        first_pts = round(video.start_s / video.time_base)
     if first_pts is None:
         yield from _decode(video, None, None)
         return

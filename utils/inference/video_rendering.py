@@ -15,6 +15,7 @@ from utils.inference.records import Image
 from utils.inference.video_codecs import Encoding, choose_encoding
 from utils.inference.video_encoding import write_segment
 from utils.inference.video_options import VideoOptions
+from utils.inference.video_parts import Timeline
 from utils.inference.video_pixels import StoredFrame, encodable
 from utils.inference.video_probing import VideoInfo
 
@@ -67,11 +68,12 @@ def render_beside(
 
 
 def write_segments(
-    rendered: Iterable[tuple[StoredFrame, Image]], count: int, folder: Path, video: VideoInfo, encoding: Encoding
+    rendered: Iterable[tuple[StoredFrame, Image]], timeline: Timeline, folder: Path, encoding: Encoding
 ) -> list[Path]:
-    """Encode `count` frames in segments, each by itself; return their paths."""
-    planes = (encodable(frame, result, video, encoding) for frame, result in rendered)
-    segments = [folder / f"segment_{first // SEGMENT_FRAMES:06d}.mp4" for first in range(0, count, SEGMENT_FRAMES)]
+    """Encode the frames of a result in segments, each by itself; return their paths."""
+    planes = (encodable(frame, result, timeline.video, encoding) for frame, result in rendered)
+    starts = range(0, len(timeline.times), SEGMENT_FRAMES)
+    segments = [folder / f"segment_{first // SEGMENT_FRAMES:06d}.mp4" for first in starts]
     for segment in segments:
-        write_segment(islice(planes, SEGMENT_FRAMES), segment, video, encoding)
+        write_segment(islice(planes, SEGMENT_FRAMES), segment, timeline.video, encoding)
     return segments
