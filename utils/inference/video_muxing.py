@@ -1,4 +1,4 @@
-"""Puts a finished video together: segments joined without re-encoding, the original's time stamps, its sound tracks, its metadata.
+"""Puts a finished video together: segments joined without re-encoding, the original's time stamps, sound, subtitles and metadata.
 
 Packets are copied, one at a time. Nothing here decodes or encodes a picture.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import heapq
 import logging
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,21 @@ from typing import Any
 import av
 
 from utils.errors import UnwritableOutput
-from utils.inference.video_probing import MUXERS, VideoInfo, check_video_extension, media_url, open_video, video_stream
+from utils.files import TEMPORARY_PREFIX
+from utils.inference.video_probing import (
+    MOV_MUXERS,
+    MUXERS,
+    VideoInfo,
+    check_video_extension,
+    media_url,
+    open_video,
+    video_stream,
+)
 from utils.inference.video_sound import MATROSKA_MUXERS, add_audio_from_another_video, kept_tags
+from utils.inference.video_subtitles import add_chapters, add_subtitles
 
 logger = logging.getLogger(__name__)
 
-MOV_MUXERS = frozenset({"mp4", "mov"})
 # Start offsets stand in a MOV file in units of its movie clock; libavformat's millisecond would shift sound against picture.
 MAX_MOVIE_TIMESCALE = 10_000_000
 # Tags that describe the old container and not the film.
@@ -53,7 +63,11 @@ def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoIn
     """
     muxer = MUXERS[check_video_extension(out)]
     times = [value - video.origin for value in pts]
-    with _open_output(out, _muxer_options(muxer, video, times[0]), muxer) as output, open_video(video.path) as original:
+    with (
+        ExitStack() as resources,
+        _open_output(out, _muxer_options(muxer, video, times[0]), muxer) as output,
+        open_video(video.path) as original,
+    ):
         with open_video(segments[0]) as first:
             picture = output.add_stream_from_template(video_stream(first, segments[0]), opaque=True)
         shown = video_stream(original, video.path)
@@ -66,7 +80,10 @@ def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoIn
         output.metadata["comment"] = comment
         packets = _video_packets(segments, times, video, picture, _duration(video, shown, times))
         sound = add_audio_from_another_video(original, output, video)
-        for packet in heapq.merge(packets, *sound, key=_decode_time_s):
+        folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent)))
+        subtitles = add_subtitles(output, video, folder, resources)
+        add_chapters(original, output, video)
+        for packet in heapq.merge(packets, *sound, *subtitles, key=_decode_time_s):
             output.mux(packet)
 
 

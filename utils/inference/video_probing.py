@@ -23,6 +23,7 @@ from utils.inference.colour_tags import ColourTags, colour_of
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Extension of an output and libavformat's name of its container; AVI is none of them, for it has no time stamps."""
+MOV_MUXERS = frozenset({"mp4", "mov"})
 
 # Demuxers of libavformat that read one self-contained file with moving pictures.
 DEMUXERS = (

@@ -176,7 +176,7 @@ def _route(track: Any, output: Any, video: VideoInfo) -> _SoundCopy | None:
     if track.codec_context is None:
         logger.warning("sound track %d is left out: its codec is not known here", number)
         return None
-    if _takes(muxer, track):
+    if takes(muxer, track):
         return _SoundCopy(track, output.add_stream_from_template(track, opaque=True), output, video)
     codec, bit_rate = REENCODED.get(muxer, REENCODED_DEFAULT)
     context = track.codec_context
@@ -192,7 +192,7 @@ def _ends_before_start(packet: Any) -> bool:
     return bool((packet.pts + (packet.duration or 0)) * packet.time_base <= -MAX_PRIMING_S)
 
 
-def _takes(muxer: str, track: Any) -> bool:
+def takes(muxer: str, track: Any) -> bool:
     """Whether a container holds this very track: its header is written to memory, for libavformat's own list promises too much."""
     try:
         with av.open(io.BytesIO(), "w", format=muxer) as trial:
