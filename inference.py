@@ -27,8 +27,9 @@ from utils.video_flags import video_options
 
 if TYPE_CHECKING:
     from models.packs import GhostOptions
-    from utils.inference.face_swapper import FaceSwapper, Item
+    from utils.inference.face_swapper import FaceSwapper
     from utils.inference.records import Identity, ModelPack
+    from utils.inference.video_swap import Item
 
 __version__ = "0.1.0"
 
@@ -182,8 +183,9 @@ def identify_photos(swapper: FaceSwapper, paths: Sequence[Path]) -> list[Identit
 
 def run(args: argparse.Namespace) -> Path:
     """Do what the flags say; return the path of the result."""
-    from utils.inference.face_swapper import FaceSwapper, no_progress
+    from utils.inference.face_swapper import FaceSwapper
     from utils.inference.video_processing import check_video_extension
+    from utils.inference.video_swap import no_progress
     from utils.pictures import check_picture_extension, read_picture, write_picture
 
     (check_picture_extension if args.image_to_image else check_video_extension)(args.out)
@@ -194,10 +196,11 @@ def run(args: argparse.Namespace) -> Path:
     sources = identify_photos(swapper, args.source_paths)
     persons = identify_photos(swapper, args.target_faces_paths)
     if picture is not None:
-        result, report = swapper.swap_image(picture.bgr, sources, persons, str(args.target))
+        result, report = swapper.swap_image(picture.bgr, sources, persons, str(args.target), args.swap == "all")
         write_picture(args.out, picture, result)
     else:
-        report = swapper.swap_video(args.target, args.out, sources, persons, args.video_options)
+        everybody = args.swap == "all"
+        report = swapper.swap_video(args.target, args.out, sources, persons, everybody, args.video_options)
     note(args, f"swapped {count(report.swaps, 'face')} in {count(report.frames, 'frame')}")
     return args.out
 

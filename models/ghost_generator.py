@@ -40,6 +40,8 @@ class GhostGenerator:
         sr_net: super resolution, from `models.checkpoints.load_sr_net`, or None.
     """
 
+    keeps_masks = True
+
     def __init__(
         self,
         network: nn.Module,

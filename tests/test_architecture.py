@@ -18,6 +18,7 @@ LAYERS = [
     ["utils.flags", "models.onnx_export"],
     ["models.packs"],
     ["utils.inference.face_swapper"],
+    ["utils.inference.request", "utils.inference.video_swap"],
     ["models.checkpoints"],
     ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
     ["models.aei_net", "models.sr_net", "models.enhancement"],

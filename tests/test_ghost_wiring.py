@@ -38,9 +38,11 @@ from utils.inference.face_swapper import FaceSwapper
 from utils.inference.faceshifter_run import faceshifter_batch
 from utils.inference.frame_records import read_records, write_record
 from utils.inference.masks import ALIKE, MUCH_NARROWER, WIDER, circle_mask, face_mask, face_mask_static
-from utils.inference.matching import PersonMatcher
+from utils.inference.people import cast_persons
+from utils.inference.plan import mask_chooser, plan_records
 from utils.inference.records import AlignedFace, Face, Identity, MaskParameters, ModelPack
 from utils.inference.smoothing import smooth_keypoints
+from utils.inference.tracking import Tracker
 
 CPU = choose_placement("cpu", "fp32")
 
@@ -183,6 +185,7 @@ class FakeGenerator:
     """Notes for which frames and persons it was asked for mask parameters; each answer is another."""
 
     max_batch = 1
+    keeps_masks = True
 
     def __init__(self):
         self.asked = []
@@ -201,7 +204,7 @@ def face_at(x, person):
     return Face(np.hstack([top_left, top_left + 40]), 1.0 - person / 10, keypoints)
 
 
-# x of persons 0 and 1 by frame: person 0 moves, is missing in frame 5, jumps at the cut before frame 9; person 1 trembles all along.
+# x of persons 0 and 1 by frame: person 0 moves, is missing in frame 5, jumps before frame 9; person 1 trembles all along.
 TRACKS = [
     {0: 10.0, 1: 50.0},
     {0: 11.0, 1: 51.0},
@@ -224,8 +227,12 @@ def analysed():
     vectors = np.eye(2, dtype=np.float32)
     sources = [Identity(vector, ()) for vector in vectors]
     frames = [(index * 40, np.full((4, 4, 3), index, np.uint8)) for index in range(len(TRACKS))]
-    records = list(analyse_frames(frames, pack, PersonMatcher(list(vectors), 0.5), sources, AnalysisSummary()))
-    return generator, records
+    tracker = Tracker(pack.embedder, 0.5)
+    seen = list(analyse_frames(frames, pack, tracker, AnalysisSummary()))
+    casting = cast_persons(tracker.tracks, tracker.companies, list(vectors), 0.5)
+    pictures = dict(frames)
+    choose = mask_chooser(pack, sources, lambda pts: pictures[pts])
+    return generator, list(plan_records(seen, tracker.tracks, casting.source_of_track, choose))
 
 
 def of_person(records, person):
@@ -233,11 +240,11 @@ def of_person(records, person):
     return [next((face for source, face in record.swaps if source == person), None) for record in records]
 
 
-def test_mask_parameters_are_kept_within_a_run_and_chosen_anew_after_a_gap_and_a_cut(analysed):
+def test_mask_parameters_are_kept_within_a_track_and_chosen_anew_after_a_jump(analysed):
     generator, records = analysed
-    assert generator.asked == [(0, 0), (0, 1), (6, 0), (9, 0)]
+    assert generator.asked == [(0, 0), (0, 1), (9, 0)]
     chosen = [face and face.mask_parameters.erode_px for face in of_person(records, 0)]
-    assert chosen == [1, 1, 1, 1, 1, None, 3, 3, 3, 4, 4]
+    assert chosen == [1] * 9 + [3] * 2
     assert {face.mask_parameters.erode_px for face in of_person(records, 1)} == {2}
 
 
@@ -256,12 +263,13 @@ def test_records_keep_mask_parameters_in_their_file(analysed, tmp_path):
 
 
 @pytest.mark.parametrize("person", [0, 1])
-def test_records_are_smoothed_and_a_frame_without_the_person_shifts_nothing(analysed, person):
+def test_a_gap_is_filled_and_the_records_are_smoothed(analysed, person):
     _, records = analysed
     assert [record.index for record in records] == list(range(len(TRACKS)))
     assert [record.pts for record in records] == [40 * index for index in range(len(TRACKS))]
     missing = np.full((5, 2), np.nan)
-    raw = np.stack([face_at(xs[person], person).keypoints if person in xs else missing for xs in TRACKS])
+    places = [xs.get(person, 18.0) for xs in TRACKS]  # half way between the frames before and after the gap
+    raw = np.stack([face_at(x, person).keypoints for x in places])
     found = np.stack([missing if face is None else face.face.keypoints for face in of_person(records, person)])
     np.testing.assert_allclose(found, smooth_keypoints(raw))
     assert not np.array_equal(found, raw, equal_nan=True)

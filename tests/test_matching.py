@@ -3,20 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from utils.inference.matching import FOLLOW_SLACK, PersonMatcher, cosine_similarities, match_faces
-from utils.inference.records import Face
+from utils.inference.matching import cosine_similarities, match_faces
 
 tables = st.tuples(st.integers(1, 5), st.integers(1, 5)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=st.floats(-1, 1))
 )
-
-
-def face_at(x, size=100.0):
-    return Face(np.array([x, 0.0, x + size, size]), 0.9, np.zeros((5, 2)))
-
-
-def unit(angle):
-    return np.array([np.cos(angle), np.sin(angle)], np.float32)
 
 
 @given(tables, st.floats(-1, 1))
@@ -40,36 +31,6 @@ def test_similarities_are_finite_and_bounded(vectors):
     assert similarities.shape == (len(vectors), len(vectors))
     assert np.isfinite(similarities).all()
     assert np.abs(similarities).max() <= 1
-
-
-def test_automatic_mode_takes_the_largest_face_of_the_first_frame_that_has_one():
-    matcher = PersonMatcher([], 0.5)
-    assert matcher.match([], []) == {}
-    assert matcher.match([face_at(0, 50), face_at(200, 120)], [unit(0), unit(2)]) == {1: 0}
-    assert matcher.match([face_at(0)], [unit(0)]) == {}, "a stranger alone in a shot is not swapped"
-    assert matcher.match([face_at(600)], [unit(2.1)]) == {0: 0}
-    assert matcher.seen == [2]
-
-
-def test_a_face_that_turns_away_in_its_place_is_followed():
-    threshold = 0.5
-    matcher = PersonMatcher([unit(0)], threshold)
-    turned, further = np.arccos(threshold) + 0.1, np.arccos(threshold - FOLLOW_SLACK) - 0.05
-    assert matcher.match([face_at(0)], [unit(turned)]) == {}, "nothing to follow yet"
-    assert matcher.match([face_at(0)], [unit(0.3)]) == {0: 0}
-    assert matcher.match([face_at(10)], [unit(turned)]) == {0: 0}
-    assert matcher.match([face_at(20)], [unit(further)]) == {0: 0}
-    assert matcher.match([face_at(400)], [unit(further)]) == {}, "elsewhere it must look like the portrait"
-    assert matcher.match([face_at(400)], [unit(further)]) == {}, "the thread is cut"
-
-
-def test_after_a_cut_a_stranger_in_the_same_place_is_not_followed():
-    """Less alike than one person, but more than the slack asks for: as one in seven pairs of strangers is."""
-    threshold = 0.5
-    stranger = np.arccos(threshold - FOLLOW_SLACK + 0.05)
-    matcher = PersonMatcher([unit(0)], threshold)
-    assert matcher.match([face_at(0)], [unit(-0.2)]) == {0: 0}
-    assert matcher.match([face_at(0)], [unit(stranger)]) == {}
 
 
 def test_a_good_match_is_not_given_away_for_two_poor_ones():

@@ -114,6 +114,13 @@ def build_parser(version: str) -> argparse.ArgumentParser:
 
     people = parser.add_argument_group("faces and people")
     people.add_argument(
+        "--swap",
+        choices=("first", "all"),
+        default="first",
+        help="who is replaced without --target_faces_paths: first, see there; all: everybody, by the only source, "
+        "or by the sources in the order in which people appear, from left to right (default: first)",
+    )
+    people.add_argument(
         "--similarity_th",
         type=number_between(-1, 1),
         metavar="X",

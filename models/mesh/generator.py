@@ -47,6 +47,7 @@ class MeshGenerator:
     """
 
     max_batch = 1
+    keeps_masks = False
 
     def __init__(self, triangles: NDArray[np.integer]) -> None:
         self._topology = build_topology(triangles)

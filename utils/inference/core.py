@@ -1,7 +1,9 @@
 """The two passes over the frames of a target. An image is a target of one frame.
 
-analyse_frames: detect -> landmarks -> embed -> match -> smooth      one record a frame; looks at frames in order
-model_inference: crop -> generate in batches -> blend                a pure function of a frame and its record
+analyse_frames: detect -> landmarks -> track, embed           one record a frame; looks at frames in order
+model_inference: crop -> generate in batches -> blend         a pure function of a frame and its record
+
+What lies between, `plan`, decides who gets which face.
 """
 
 from __future__ import annotations
@@ -9,24 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from utils.inference.boxes import box_iou
+from utils.inference.cuts import CutDetector
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
-from utils.inference.matching import PersonMatcher
-from utils.inference.record_smoothing import smooth_records
-from utils.inference.records import AlignedFace, Face, Identity, Image, MaskParameters, ModelPack
+from utils.inference.records import AlignedFace, Face, Identity, Image, ModelPack
+from utils.inference.tracking import Tracker
 
-SAME_RUN_IOU = 0.3  # of a person's boxes in neighbouring frames
 THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
 
 
 @dataclass
 class AnalysisSummary:
-    """What the analysis saw, for messages: frames, frames with a face, faces to be swapped, best detection score of frames without one."""
+    """What the analysis saw, for messages: frames, frames with a face, best detection score of frames without one."""
 
     frames: int = 0
     frames_with_face: int = 0
-    swaps: int = 0
     best_score: float = 0.0
 
 
@@ -40,76 +39,29 @@ class _PendingFrame:
 
 
 def analyse_frames(
-    frames: Iterable[tuple[int, Image]],
-    pack: ModelPack,
-    matcher: PersonMatcher,
-    sources: Sequence[Identity],
-    summary: AnalysisSummary,
-    keep_masks: bool = True,
+    frames: Iterable[tuple[int, Image]], pack: ModelPack, tracker: Tracker, summary: AnalysisSummary
 ) -> Iterator[FrameRecord]:
-    """Find out what is in each frame and who gets swapped, two frames ahead of what is yielded.
+    """Find out what is in each frame.
 
     Args:
         frames: (presentation time stamp, BGR uint8 image) in order.
         pack: the loaded models.
-        matcher: who is looked for; person i gets source i.
-        sources: the identities.
+        tracker: collects who is seen.
         summary: counted up on the way.
-        keep_masks: whether mask parameters are decided here, once for a run of frames; a picture's generator decides by itself.
     """
-    keeper = _MaskKeeper(pack, sources) if keep_masks else None
-    return smooth_records(_analyse(frames, pack, matcher, keeper, summary), len(sources))
-
-
-def _analyse(
-    frames: Iterable[tuple[int, Image]],
-    pack: ModelPack,
-    matcher: PersonMatcher,
-    keeper: _MaskKeeper | None,
-    summary: AnalysisSummary,
-) -> Iterator[FrameRecord]:
+    cuts = CutDetector()
     faces: list[Face] = []
     for index, (pts, image) in enumerate(frames):
-        faces, best_score = _find_again(image, pack, faces, thorough=index % THOROUGH_EVERY_FRAMES == 0)
-        embeddings = [pack.embedder.embed(image, face) for face in faces]
-        person_of_face = matcher.match(faces, embeddings)
+        cut = cuts.is_cut(image)
+        thorough = cut or index % THOROUGH_EVERY_FRAMES == 0
+        faces, best_score = _find_again(image, pack, [] if cut else faces, thorough)
+        numbers = tracker.update(index, pts, image, faces, cut)
         summary.frames += 1
         summary.frames_with_face += bool(faces)
-        summary.swaps += len(person_of_face)
         if not faces:
             summary.best_score = max(summary.best_score, best_score)
-        face_of_person = {person: faces[face] for face, person in person_of_face.items()}
-        masks = keeper.masks(index, image, face_of_person) if keeper else {}
-        sourced = [(face, person_of_face.get(number)) for number, face in enumerate(faces)]
-        recorded = [RecordedFace(face, source, masks.get(source)) for face, source in sourced]
-        yield FrameRecord(index, pts, tuple(recorded))
-
-
-class _MaskKeeper:
-    """Asks the generator for the mask parameters of a person at the beginning of a run of frames, and keeps them to its end.
-
-    A run ends when the person is missing or elsewhere: a gap or a cut.
-    """
-
-    def __init__(self, pack: ModelPack, sources: Sequence[Identity]) -> None:
-        self._pack = pack
-        self._sources = sources
-        self._last: dict[int, tuple[Face, MaskParameters | None]] = {}
-
-    def masks(
-        self, index: int, image: Image, face_of_person: dict[int, Face]
-    ) -> dict[int | None, MaskParameters | None]:
-        """Person -> parameters, for the persons in this frame."""
-        present: dict[int, tuple[Face, MaskParameters | None]] = {}
-        for person, face in face_of_person.items():
-            before = self._last.get(person)
-            if before is not None and box_iou(face.box, before[0].box[None])[0] >= SAME_RUN_IOU:
-                present[person] = (face, before[1])
-            else:
-                aligned = crop_face(image, face, self._pack, index)
-                present[person] = (face, self._pack.generator.choose_mask(aligned, self._sources[person]))
-        self._last = present
-        return {person: parameters for person, (_, parameters) in present.items()}
+        recorded = [RecordedFace(face, track) for face, track in zip(faces, numbers, strict=True)]
+        yield FrameRecord(index, pts, cut, tuple(recorded))
 
 
 def _find_again(image: Image, pack: ModelPack, known: list[Face], thorough: bool) -> tuple[list[Face], float]:
@@ -143,8 +95,8 @@ def model_inference(
     pending: list[_PendingFrame] = []
     for image, record in zip(frames, records, strict=True):
         frame = _PendingFrame(image)
-        # In the order of the persons: where two masks overlap, the same person lies on top in every frame.
-        for source, recorded in sorted(record.swaps, key=lambda swap: swap[0]):
+        # In the order of sources and tracks: where two masks overlap, the same person lies on top in every frame.
+        for source, recorded in sorted(record.swaps, key=lambda swap: (swap[0], swap[1].track)):
             frame.aligned.append(crop_face(image, recorded.face, pack, record.index, recorded.mask_parameters))
             frame.identities.append(sources[source])
         pending.append(frame)

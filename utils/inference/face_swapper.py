@@ -4,61 +4,27 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
 
-from utils.errors import BadArgument, NoFaceFound, UnreadableInput
+from utils.errors import NoFaceFound
 from utils.files import TEMPORARY_PREFIX, finished_file, refuse_to_overwrite
 from utils.inference.core import AnalysisSummary, analyse_frames, model_inference
-from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.image_processing import find_faces
-from utils.inference.matching import PersonMatcher
+from utils.inference.plan import plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
+from utils.inference.request import SwapReport, SwapRequest, score_text
+from utils.inference.tracking import Tracker
 from utils.inference.video_options import VideoOptions
-from utils.inference.video_parts import Timeline, repeated, show_at, shown
-from utils.inference.video_processing import (
-    StoredFrame,
-    VideoInfo,
-    check_video_extension,
-    get_final_video,
-    get_frames,
-    get_target,
-    read_target,
-)
-from utils.inference.video_rendering import encoding_for, render_beside, write_segments
+from utils.inference.video_parts import show_at
+from utils.inference.video_processing import check_video_extension, get_final_video, read_target
+from utils.inference.video_rendering import encoding_for, write_segments
+from utils.inference.video_swap import Progress, analyse_video, no_progress, plan_video, render_video
 from utils.marks import VIDEO_COMMENT
 
 logger = logging.getLogger(__name__)
 
-FEWEST_FRAMES = 0.9  # of those that the container announces, which may be an estimate
 DEFAULT_OPTIONS = VideoOptions()
-
-Item = TypeVar("Item")
-
-
-class Progress(Protocol):
-    """Wraps an iterable so that going through it is shown."""
-
-    def __call__(self, items: Iterable[Item], description: str, total: int | None) -> Iterable[Item]:
-        """The same items; `description` says what is done with them, `total` how many there are, if known."""
-
-
-def no_progress(items: Iterable[Item], description: str, total: int | None) -> Iterable[Item]:
-    """The `Progress` that shows nothing."""
-    return items
-
-
-@dataclass(frozen=True)
-class SwapReport:
-    """What was done: frames in the target, frames with any face, faces swapped, and the best similarity to each person looked for."""
-
-    frames: int
-    frames_with_face: int
-    swaps: int
-    best_similarity: tuple[float, ...]
 
 
 class FaceSwapper:
@@ -101,16 +67,20 @@ class FaceSwapper:
         """
         faces, best_score = find_faces(image, self.pack)
         if not faces:
-            raise NoFaceFound(
-                f"no face found in '{name}' ({self._score_text(best_score)}); lower --det_thresh or use a clearer photo"
-            )
+            score = score_text(best_score, self.pack.detector.det_thresh)
+            raise NoFaceFound(f"no face found in '{name}' ({score}); lower --det_thresh or use a clearer photo")
         if len(faces) > 1:
             logger.warning(f"'{name}' shows {len(faces)} faces; the largest is taken")
         face = max(faces, key=lambda face: face.area)
         return Identity(self.pack.embedder.embed(image, face), (View(image, face, name),))
 
     def swap_image(
-        self, image: Image, sources: Sequence[Identity], persons: Sequence[Identity] = (), name: str = "target"
+        self,
+        image: Image,
+        sources: Sequence[Identity],
+        persons: Sequence[Identity] = (),
+        name: str = "target",
+        everybody: bool = False,
     ) -> tuple[Image, SwapReport]:
         """Swap faces in an image.
 
@@ -119,6 +89,7 @@ class FaceSwapper:
             sources: who is put in.
             persons: who is replaced, one for each source; empty: the largest face, by the only source.
             name: what messages call the image.
+            everybody: every face is replaced, by the only source, or by the sources in turn from left to right.
 
         Returns:
             The result, bit-identical to `image` outside of the swapped faces, and what was done.
@@ -127,10 +98,15 @@ class FaceSwapper:
             BadArgument: if the numbers of sources and persons do not fit.
             NoFaceFound: if there is no face, or none of the persons.
         """
-        matcher, summary = self._matcher(sources, persons), AnalysisSummary()
-        records = list(analyse_frames([(0, image)], self.pack, matcher, sources, summary, keep_masks=False))
-        report = self._report(matcher, summary, persons, name)
-        return next(model_inference([image], records, self.pack, sources, self.batch_size)), report
+        request = SwapRequest(sources, persons, everybody, name)
+        tracker, summary = self._tracker(), AnalysisSummary()
+        seen = list(analyse_frames([(0, image)], self.pack, tracker, summary))
+        casting = request.cast(tracker)
+        request.check(casting, summary, self.similarity_th, self.pack.detector.det_thresh)
+        records = list(plan_records(seen, tracker.tracks, casting.source_of_track, None))
+        swaps = sum(len(record.swaps) for record in records)
+        result = next(model_inference([image], records, self.pack, sources, self.batch_size))
+        return result, SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
 
     def swap_video(
         self,
@@ -138,6 +114,7 @@ class FaceSwapper:
         out: Path,
         sources: Sequence[Identity],
         persons: Sequence[Identity] = (),
+        everybody: bool = False,
         options: VideoOptions = DEFAULT_OPTIONS,
     ) -> SwapReport:
         """Swap faces in a video; frame times and sound stay as they are. See `swap_image` for the other arguments.
@@ -149,105 +126,25 @@ class FaceSwapper:
         """
         check_video_extension(out)
         refuse_to_overwrite(out, [target])
-        matcher, summary = self._matcher(sources, persons), AnalysisSummary()
+        request = SwapRequest(sources, persons, everybody, str(target))
         video = read_target(target, options)
         encoding = encoding_for(video, out, options)
         with (
             finished_file(out) as unfinished,
             tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=unfinished.parent) as folder,
         ):
-            workspace = Path(folder)
-            records_path = workspace / "records.jsonl"
-            pts = self._analyse(video, records_path, matcher, sources, summary)
-            report = self._report(matcher, summary, persons, str(target))
+            seen, planned = Path(folder) / "seen.jsonl", Path(folder) / "planned.jsonl"
+            tracker, summary = self._tracker(), AnalysisSummary()
+            pts = analyse_video(video, self.pack, tracker, summary, seen, self._progress)
+            casting = request.cast(tracker)
+            request.check(casting, summary, self.similarity_th, self.pack.detector.det_thresh)
+            swaps = plan_video(video, self.pack, tracker, casting, sources, seen, planned)
             timeline = show_at(video, pts, options.out_fps)
-            rendered = self._render(video, records_path, sources, timeline)
+            rendered = render_video(video, planned, self.pack, sources, self.batch_size, timeline)
             frames = self._progress(rendered, "swap", len(timeline.times))
-            segments = write_segments(frames, timeline, workspace, encoding)
+            segments = write_segments(frames, timeline, Path(folder), encoding)
             get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)
-        return report
+        return SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
 
-    def _analyse(
-        self,
-        video: VideoInfo,
-        records_path: Path,
-        matcher: PersonMatcher,
-        sources: Sequence[Identity],
-        summary: AnalysisSummary,
-    ) -> list[int]:
-        """Write the record of every frame; return the time stamps."""
-        pts = []
-        frames = self._progress(get_target(video), "analyse", video.frame_count_estimate)
-        with records_path.open("w", encoding="utf-8") as file:
-            for record in analyse_frames(frames, self.pack, matcher, sources, summary):
-                write_record(file, record)
-                pts.append(record.pts)
-        expected = video.frame_count_estimate or 0
-        if len(pts) < FEWEST_FRAMES * expected:
-            logger.warning(
-                f"only {len(pts)} of about {expected} frames of {str(video.path)!r} could be decoded; is it cut short?"
-            )
-        return pts
-
-    def _render(
-        self, video: VideoInfo, records_path: Path, sources: Sequence[Identity], timeline: Timeline
-    ) -> Iterator[tuple[StoredFrame, Image]]:
-        """The frames to show, in order, each with its result."""
-        frames = shown(_checked_frames(get_frames(video), read_records(records_path)), timeline.counts)
-        records = shown(read_records(records_path), timeline.counts)
-        rendered = render_beside(
-            frames, lambda images: model_inference(images, records, self.pack, sources, self.batch_size)
-        )
-        return repeated(rendered, timeline.counts)
-
-    def _matcher(self, sources: Sequence[Identity], persons: Sequence[Identity]) -> PersonMatcher:
-        if persons and len(persons) != len(sources):
-            raise BadArgument(
-                f"{len(sources)} sources for {len(persons)} target persons; give one source for each person, in order"
-            )
-        if not persons and len(sources) != 1:
-            raise BadArgument(
-                f"{len(sources)} sources without target persons; choose whom each replaces with --target_faces_paths"
-            )
-        return PersonMatcher([person.embedding for person in persons], self.similarity_th)
-
-    def _report(
-        self, matcher: PersonMatcher, summary: AnalysisSummary, persons: Sequence[Identity], name: str
-    ) -> SwapReport:
-        """Say what was seen; refuse to go on when nothing is to be swapped."""
-        if not summary.frames_with_face:
-            place = f"in '{name}'" if summary.frames == 1 else f"in any of the {summary.frames} frames of '{name}'"
-            raise NoFaceFound(
-                f"no face found {place} ({self._score_text(summary.best_score)}); lower --det_thresh or use a clearer target"
-            )
-        unseen = [
-            f"'{person.views[0].name}' ({self._similarity_text(best)})"
-            for person, seen, best in zip(persons, matcher.seen, matcher.best_similarity, strict=False)
-            if not seen
-        ]
-        if unseen and not any(matcher.seen):
-            raise NoFaceFound(
-                f"'{name}' never shows the person of {', '.join(unseen)}; lower --similarity_th or use another photo"
-            )
-        if unseen:
-            logger.warning(f"'{name}' never shows the person of {', '.join(unseen)}")
-        return SwapReport(summary.frames, summary.frames_with_face, summary.swaps, tuple(matcher.best_similarity))
-
-    def _similarity_text(self, best: float) -> str:
-        if best < self.similarity_th:
-            return f"best similarity {best:.2f} < {self.similarity_th:.2f}"
-        return f"best similarity {best:.2f}, but another chosen person is as like that face or more"
-
-    def _score_text(self, best_score: float) -> str:
-        threshold = self.pack.detector.det_thresh
-        if best_score < threshold:
-            return f"best score {best_score:.2f} < {threshold:.2f}"
-        return f"best score {best_score:.2f}, but the landmarks did not confirm a face"
-
-
-def _checked_frames(frames: Iterable[StoredFrame], records: Iterable[FrameRecord]) -> Iterator[StoredFrame]:
-    """The frames of a second decoding, provided that it gives those that were analysed."""
-    for decoded, record in zip_longest(frames, records):
-        if decoded is None or record is None or decoded.pts != record.pts:
-            raise UnreadableInput("the target's frames changed between two readings; is the file still being written?")
-        yield decoded
+    def _tracker(self) -> Tracker:
+        return Tracker(self.pack.embedder, self.similarity_th)

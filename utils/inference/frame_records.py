@@ -19,19 +19,24 @@ from utils.inference.records import Face, MaskParameters, Points
 
 @dataclass(frozen=True, eq=False)
 class RecordedFace:
-    """A face of a frame, the index of the source that it gets (None leaves it alone), and what was decided for its run of frames."""
+    """A face of a frame: the number of its track, the index of the source that it gets, and what was decided for its track.
+
+    The analysis leaves `source` and `mask_parameters` None; the plan fills them in. A face without a source is left alone.
+    """
 
     face: Face
-    source: int | None
+    track: int
+    source: int | None = None
     mask_parameters: MaskParameters | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class FrameRecord:
-    """One frame: its number, its presentation time stamp in the video's time base, and its faces."""
+    """One frame: its number, its presentation time stamp in the video's time base, whether it begins a new shot, and its faces."""
 
     index: int
     pts: int
+    cut: bool
     faces: tuple[RecordedFace, ...]
 
     @property
@@ -43,7 +48,8 @@ class FrameRecord:
 def write_record(file: TextIO, record: FrameRecord) -> None:
     """Append one line."""
     faces = [_face_to_json(recorded) for recorded in record.faces]
-    file.write(json.dumps({"index": record.index, "pts": record.pts, "faces": faces}) + "\n")
+    fields = {"index": record.index, "pts": record.pts, "cut": record.cut, "faces": faces}
+    file.write(json.dumps(fields) + "\n")
 
 
 def read_records(path: Path) -> Iterator[FrameRecord]:
@@ -51,12 +57,14 @@ def read_records(path: Path) -> Iterator[FrameRecord]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             fields = json.loads(line)
-            yield FrameRecord(fields["index"], fields["pts"], tuple(_face_from_json(face) for face in fields["faces"]))
+            faces = tuple(_face_from_json(face) for face in fields["faces"])
+            yield FrameRecord(fields["index"], fields["pts"], fields["cut"], faces)
 
 
 def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
     face = recorded.face
     return {
+        "track": recorded.track,
         "source": recorded.source,
         "mask": None if recorded.mask_parameters is None else asdict(recorded.mask_parameters),
         "score": face.score,
@@ -70,7 +78,8 @@ def _face_from_json(fields: dict[str, Any]) -> RecordedFace:
     landmarks = None if fields["landmarks"] is None else _unpack(fields["landmarks"])
     box, keypoints = np.array(fields["box"]), np.array(fields["keypoints"])
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
-    return RecordedFace(Face(box, fields["score"], keypoints, landmarks), fields["source"], mask_parameters)
+    face = Face(box, fields["score"], keypoints, landmarks)
+    return RecordedFace(face, fields["track"], fields["source"], mask_parameters)
 
 
 def _pack(landmarks: Points) -> str:

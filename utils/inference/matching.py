@@ -1,20 +1,14 @@
-"""Who is who: from embeddings to at most one face a person and one person a face."""
+"""Which belongs to which: from similarities to at most one of either side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.boxes import box_iou
-from utils.inference.records import Embedding, Face, Points
+from utils.inference.records import Embedding
 
-# A face that turns away looks less like its person's portrait, but still like its own last look: where it covers the person's last place
-# this well, and is as similar to the last look as a person must be, it may be less similar to the portrait by this much.
-FOLLOW_IOU = 0.4
-FOLLOW_SLACK = 0.25
 ALLOWED_WORTH = 1e-6  # of a pair that just reaches its threshold: more than none
 
 
@@ -54,50 +48,3 @@ def match_faces(similarities: NDArray[np.float64], thresholds: NDArray[np.float6
     worth = np.where(allowed, similarities - thresholds + ALLOWED_WORTH, 0.0)
     persons, faces = linear_sum_assignment(worth, maximize=True)
     return {int(face): int(person) for person, face in zip(persons, faces, strict=True) if allowed[person, face]}
-
-
-@dataclass(frozen=True, eq=False)
-class _Sighting:
-    """Where a person was in the last frame, and what its embedding was there."""
-
-    box: Points
-    embedding: Embedding
-
-
-class PersonMatcher:
-    """Follows the chosen persons through the frames of one target.
-
-    Without chosen persons it takes the largest face of the first frame that has one. A person that was in the last frame is followed
-    there also when it turns away; see `FOLLOW_SLACK`.
-    """
-
-    def __init__(self, persons: Sequence[Embedding], similarity_th: float) -> None:
-        self.persons = list(persons)
-        self.similarity_th = similarity_th
-        self.seen = [0] * len(self.persons)
-        self.best_similarity = [-1.0] * len(self.persons)
-        self._sightings: list[_Sighting | None] = [None] * len(self.persons)
-
-    def match(self, faces: Sequence[Face], embeddings: Sequence[Embedding]) -> dict[int, int]:
-        """Face -> person for one frame; call it for every frame in order, also for those without a face."""
-        if not self.persons and faces:
-            largest = max(range(len(faces)), key=lambda index: faces[index].area)
-            self.persons, self.seen = [embeddings[largest]], [0]
-            self.best_similarity, self._sightings = [-1.0], [None]
-        similarities = cosine_similarities(self.persons, embeddings)
-        thresholds = np.full(similarities.shape, self.similarity_th)
-        for person, last in enumerate(self._sightings):
-            if last is not None and faces:
-                in_place = box_iou(last.box, np.stack([face.box for face in faces])) >= FOLLOW_IOU
-                looks_the_same = cosine_similarities([last.embedding], embeddings)[0] >= self.similarity_th
-                thresholds[person, in_place & looks_the_same] -= FOLLOW_SLACK
-        assigned = match_faces(similarities, thresholds) if similarities.size else {}
-        self._sightings = [None] * len(self.persons)
-        for face, person in assigned.items():
-            self._sightings[person] = _Sighting(faces[face].box, embeddings[face])
-            self.seen[person] += 1
-        for person in range(len(self.persons)):
-            self.best_similarity[person] = max(
-                self.best_similarity[person], float(similarities[person].max(initial=-1.0))
-            )
-        return assigned

@@ -1,34 +1,57 @@
-"""Smooths the keypoints of swapped faces in a stream of records, with GHOST's window: two frames either way."""
+"""Smooths the keypoints of swapped faces in a stream of records, track by track."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from utils.inference.frame_records import FrameRecord
 from utils.inference.records import Points
-from utils.inference.smoothing import KeypointSmoother
+from utils.inference.smoothing import RADIUS_FRAMES, KeypointSmoother
 
 
-def smooth_records(records: Iterable[FrameRecord], source_count: int) -> Iterator[FrameRecord]:
-    """The same records, two frames later, with smoothed keypoints of every face that gets one of `source_count` sources."""
-    smoothers = [KeypointSmoother() for _ in range(source_count)]
+@dataclass
+class _Run:
+    """A track in consecutive frames: `answered` of them have their smoothed keypoints."""
+
+    first_frame: int
+    smoother: KeypointSmoother = field(default_factory=KeypointSmoother)
+    answered: int = 0
+
+
+def smooth_records(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:
+    """The same records, two frames later, with smoothed keypoints of every face that gets a source."""
     waiting: deque[FrameRecord] = deque()
+    smoothed: dict[tuple[int, int], Points | None] = {}  # frame, track
+    runs: dict[int, _Run] = {}
+
+    def answer(track: int, run: _Run, keypoints: list[Points | None]) -> None:
+        for points in keypoints:
+            smoothed[run.first_frame + run.answered, track] = points
+            run.answered += 1
+
     for record in records:
+        present = {face.track: face.face.keypoints for face in record.faces if face.source is not None}
+        for track in [track for track in runs if track not in present]:
+            run = runs.pop(track)
+            answer(track, run, run.smoother.finish())
+        for track, keypoints in present.items():
+            run = runs.setdefault(track, _Run(record.index))
+            answer(track, run, run.smoother.push(keypoints))
         waiting.append(record)
-        keypoints_of_source = {face.source: face.face.keypoints for face in record.faces}
-        answers = [smoother.push(keypoints_of_source.get(source)) for source, smoother in enumerate(smoothers)]
-        for smoothed in zip(*answers, strict=True):
+        if len(waiting) > RADIUS_FRAMES:
             yield _with_keypoints(waiting.popleft(), smoothed)
-    for smoothed in zip(*(smoother.finish() for smoother in smoothers), strict=True):
-        yield _with_keypoints(waiting.popleft(), smoothed)
+    for track, run in runs.items():
+        answer(track, run, run.smoother.finish())
+    for record in waiting:
+        yield _with_keypoints(record, smoothed)
 
 
-def _with_keypoints(record: FrameRecord, keypoints_of_source: Sequence[Points | None]) -> FrameRecord:
+def _with_keypoints(record: FrameRecord, smoothed: dict[tuple[int, int], Points | None]) -> FrameRecord:
     faces = []
     for recorded in record.faces:
-        keypoints = None if recorded.source is None else keypoints_of_source[recorded.source]
+        keypoints = smoothed.pop((record.index, recorded.track), None)
         face = recorded.face if keypoints is None else replace(recorded.face, keypoints=keypoints)
         faces.append(replace(recorded, face=face))
     return replace(record, faces=tuple(faces))

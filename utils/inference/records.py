@@ -90,7 +90,7 @@ class AlignedFace:
         frame_to_crop: (2, 3) float64.
         face: the face in frame pixels.
         seed: number of the frame; a generator that adds grain takes it as its only randomness.
-        mask_parameters: what `Generator.choose_mask` said at the beginning of a run of frames; None leaves it to the generator.
+        mask_parameters: what `Generator.choose_mask` said at the beginning of the track; None leaves it to the generator.
     """
 
     crop: Image
@@ -146,11 +146,14 @@ class Generator(Protocol):
     max_batch: int
     """How many faces it gains from seeing at once; 1 for a generator that works face by face."""
 
+    keeps_masks: bool
+    """Whether something about its masks, decided by `choose_mask`, must not change within a track."""
+
     def align(self, frame: Image, face: Face, seed: int) -> AlignedFace:
         """Cut `face` out of `frame` in the pose, size and border that this generator expects."""
 
     def choose_mask(self, face: AlignedFace, identity: Identity) -> MaskParameters | None:
-        """Decide from the first of a run of frames what must not change within it; None if this generator keeps nothing."""
+        """Decide from the first swapped face of a track what must not change within it; None if there is nothing to decide."""
 
     def generate(self, faces: Sequence[AlignedFace], identities: Sequence[Identity]) -> list[GeneratedFace]:
         """Give each of `faces` the identity at the same place in `identities`."""

@@ -1,4 +1,7 @@
-"""From rendered frames to the segments of a video: the encoding that fits, and the original's samples beside every result."""
+"""From rendered frames to the segments of a video: the encoding that fits, and the original's samples beside every result.
+
+Segments have a fixed length and are encoded each by itself, so that every run makes the same ones.
+"""
 
 from __future__ import annotations
 

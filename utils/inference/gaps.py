@@ -1,0 +1,47 @@
+"""Short gaps in a track, filled from both sides: the detector lost a face that was still there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from utils.inference.frame_records import FrameRecord, RecordedFace
+from utils.inference.records import Face
+from utils.inference.tracking import LONGEST_GAP_FRAMES
+
+
+def fill_gaps(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:
+    """The same records, a few frames later, with the faces of tracks that go on after up to `LONGEST_GAP_FRAMES` frames.
+
+    The tracker only lets a track go on if the identity net knows the face again, so both sides of a gap are confirmed.
+    """
+    waiting: deque[FrameRecord] = deque()
+    last_seen: dict[int, tuple[int, RecordedFace]] = {}
+    for record in records:
+        for found in record.faces:
+            index, before = last_seen.get(found.track, (record.index, found))
+            missing = record.index - index
+            for place in range(len(waiting) - missing + 1, len(waiting)):
+                share = (waiting[place].index - index) / missing
+                between = replace(before, face=_between(before.face, found.face, share))
+                waiting[place] = replace(waiting[place], faces=(*waiting[place].faces, between))
+            last_seen[found.track] = (record.index, found)
+        waiting.append(record)
+        if len(waiting) > LONGEST_GAP_FRAMES:
+            yield waiting.popleft()
+        last_seen = {track: seen for track, seen in last_seen.items() if record.index - seen[0] <= LONGEST_GAP_FRAMES}
+    yield from waiting
+
+
+def _between(before: Face, after: Face, share: float) -> Face:
+    """Linear between two faces; `share` of the way, in [0, 1]."""
+    landmarks = None
+    if before.landmarks is not None and after.landmarks is not None:
+        landmarks = before.landmarks + share * (after.landmarks - before.landmarks)
+    return Face(
+        before.box + share * (after.box - before.box),
+        min(before.score, after.score),
+        before.keypoints + share * (after.keypoints - before.keypoints),
+        landmarks,
+    )

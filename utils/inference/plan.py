@@ -1,0 +1,76 @@
+"""From what was seen to what is done: the records of the analysis become those that frames are rendered from.
+
+A chain of steps over the stream of records, each looking a few frames ahead; nothing here sees a pixel, but for the masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from utils.inference.frame_records import FrameRecord, RecordedFace
+from utils.inference.gaps import fill_gaps
+from utils.inference.image_processing import crop_face
+from utils.inference.record_smoothing import smooth_records
+from utils.inference.records import Identity, Image, MaskParameters, ModelPack
+from utils.inference.tracking import FaceTrack
+
+FrameReader = Callable[[int], Image]
+"""The upright frame, (H, W, 3) BGR uint8, with a time stamp."""
+
+
+def plan_records(
+    records: Iterable[FrameRecord],
+    tracks: Sequence[FaceTrack],
+    source_of_track: Mapping[int, int],
+    choose_mask: Callable[[FrameRecord, RecordedFace], MaskParameters | None] | None,
+) -> Iterator[FrameRecord]:
+    """Decide what becomes of every face.
+
+    Args:
+        records: of the analysis, in order.
+        tracks: by number.
+        source_of_track: for the tracks that are swapped.
+        choose_mask: decides a track's mask from the first frame in which it is swapped; None leaves every mask to the generator.
+    """
+    planned = smooth_records(fill_gaps(_give_sources(records, tracks, source_of_track)))
+    return planned if choose_mask is None else _keep_masks(planned, choose_mask)
+
+
+def _give_sources(
+    records: Iterable[FrameRecord], tracks: Sequence[FaceTrack], source_of_track: Mapping[int, int]
+) -> Iterator[FrameRecord]:
+    for record in records:
+        faces = []
+        for recorded in record.faces:
+            track = tracks[recorded.track]
+            sure = not track.disputed or record.index <= track.sure_until
+            faces.append(replace(recorded, source=source_of_track.get(track.number) if sure else None))
+        yield replace(record, faces=tuple(faces))
+
+
+def _keep_masks(
+    records: Iterable[FrameRecord], choose_mask: Callable[[FrameRecord, RecordedFace], MaskParameters | None]
+) -> Iterator[FrameRecord]:
+    chosen: dict[int, MaskParameters | None] = {}
+    for record in records:
+        for _, recorded in record.swaps:
+            if recorded.track not in chosen:
+                chosen[recorded.track] = choose_mask(record, recorded)
+        faces = tuple(replace(recorded, mask_parameters=chosen.get(recorded.track)) for recorded in record.faces)
+        yield replace(record, faces=faces)
+
+
+def mask_chooser(
+    pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader
+) -> Callable[[FrameRecord, RecordedFace], MaskParameters | None] | None:
+    """How the masks of a video are chosen; None for a generator that decides each mask from its own frame."""
+    if not pack.generator.keeps_masks:
+        return None
+
+    def choose(record: FrameRecord, recorded: RecordedFace) -> MaskParameters | None:
+        assert recorded.source is not None
+        aligned = crop_face(frame_at(record.pts), recorded.face, pack, record.index)
+        return pack.generator.choose_mask(aligned, sources[recorded.source])
+
+    return choose

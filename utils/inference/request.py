@@ -1,0 +1,111 @@
+"""What a user asks for: who is put in and who is replaced, and the messages when that cannot be done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.errors import BadArgument, NoFaceFound
+from utils.inference.core import AnalysisSummary
+from utils.inference.people import Casting, cast_everybody, cast_largest_first, cast_persons
+from utils.inference.records import Identity
+from utils.inference.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SwapReport:
+    """What was done: frames in the target, frames with any face, faces swapped, and the best similarity to each person looked for."""
+
+    frames: int
+    frames_with_face: int
+    swaps: int
+    best_similarity: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SwapRequest:
+    """Who is put in, and who is replaced.
+
+    Attributes:
+        sources: who is put in.
+        persons: who is replaced, one for each source; empty: the largest face of the first frame that has one, by the only source.
+        everybody: every face is replaced, by the only source, or by one source for each person in the order of appearance.
+        target: what messages call the target.
+    """
+
+    sources: Sequence[Identity]
+    persons: Sequence[Identity]
+    everybody: bool
+    target: str
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together.
+
+        Raises:
+            BadArgument: saying what to change.
+        """
+        sources, persons = len(self.sources), len(self.persons)
+        if self.everybody and persons:
+            raise BadArgument("--swap all replaces everybody; leave --target_faces_paths out, or say --swap first")
+        if persons and persons != sources:
+            raise BadArgument(
+                f"{sources} sources for {persons} target persons; give one source for each person, in order"
+            )
+        if not (self.everybody or persons or sources == 1):
+            raise BadArgument(
+                f"{sources} sources without target persons; "
+                "choose whom each replaces with --target_faces_paths, or say --swap all"
+            )
+
+    def cast(self, tracker: Tracker) -> Casting:
+        """Decide who gets which source, once everybody has been seen."""
+        tracks, companies, threshold = tracker.tracks, tracker.companies, tracker.similarity_th
+        if self.everybody:
+            return cast_everybody(tracks, companies, len(self.sources), threshold)
+        if self.persons:
+            return cast_persons(tracks, companies, [person.embedding for person in self.persons], threshold)
+        return cast_largest_first(tracks, companies, threshold)
+
+    def check(self, casting: Casting, summary: AnalysisSummary, similarity_th: float, det_thresh: float) -> None:
+        """Warn about those who were not seen.
+
+        Raises:
+            NoFaceFound: if nothing is to be swapped.
+        """
+        if not summary.frames_with_face:
+            count = summary.frames
+            place = f"in '{self.target}'" if count == 1 else f"in any of the {count} frames of '{self.target}'"
+            score = score_text(summary.best_score, det_thresh)
+            raise NoFaceFound(f"no face found {place} ({score}); lower --det_thresh or use a clearer target")
+        cast = set(casting.source_of_track.values())
+        unseen = [
+            f"'{person.views[0].name}' ({_similarity_text(best, similarity_th)})"
+            for number, (person, best) in enumerate(zip(self.persons, casting.best_similarity, strict=False))
+            if number not in cast
+        ]
+        if unseen and not cast:
+            raise NoFaceFound(
+                f"'{self.target}' never shows the person of {', '.join(unseen)}; lower --similarity_th or use another photo"
+            )
+        if unseen:
+            logger.warning(f"'{self.target}' never shows the person of {', '.join(unseen)}")
+        if casting.left_out:
+            logger.warning(
+                f"'{self.target}' shows more people than there are sources; {casting.left_out} of them keep their faces"
+            )
+
+
+def score_text(best_score: float, det_thresh: float) -> str:
+    """Why no face was found, in brackets of a message."""
+    if best_score < det_thresh:
+        return f"best score {best_score:.2f} < {det_thresh:.2f}"
+    return f"best score {best_score:.2f}, but the landmarks did not confirm a face"
+
+
+def _similarity_text(best: float, similarity_th: float) -> str:
+    if best < similarity_th:
+        return f"best similarity {best:.2f} < {similarity_th:.2f}"
+    return f"best similarity {best:.2f}, but another chosen person is as like that face or more"
