@@ -191,7 +191,11 @@ def run(args: argparse.Namespace) -> Path:
     (check_picture_extension if args.image_to_image else check_video_extension)(args.out)
     picture = read_picture(args.target) if args.image_to_image else None
     swapper = FaceSwapper(
-        init_models(args), args.similarity_th, args.batch_size, no_progress if args.quiet else show_progress
+        init_models(args),
+        args.similarity_th,
+        args.batch_size,
+        no_progress if args.quiet else show_progress,
+        args.strength,
     )
     sources = identify_photos(swapper, args.source_paths)
     persons = identify_photos(swapper, args.target_faces_paths)

@@ -19,6 +19,7 @@ LAYERS = [
     ["models.packs"],
     ["utils.inference.face_swapper"],
     ["utils.inference.request", "utils.inference.video_swap"],
+    ["utils.inference.video_rendering"],
     ["models.checkpoints"],
     ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
     ["models.aei_net", "models.sr_net", "models.enhancement"],

@@ -204,6 +204,7 @@ def test_chosen_persons_get_their_own_sources(command_line, tmp_path, collins, h
         (("--start", "9"), ["--start 9", "100 frames"]),
         (("--out_fps", "0"), ["--out_fps", "30000/1001"]),
         ((*IMAGE, "--crf", "20"), ["--crf", "image"]),
+        ((*IMAGE, "--strength", "1.1"), ["1.1", "0 to 1"]),
         ((*IMAGE, "--device", "gpu"), ["gpu", "cuda:1"]),
         ((*IMAGE, "--pack", "builtin", "--device", "cuda"), ["--device cuda"]),
     ],

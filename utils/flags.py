@@ -133,6 +133,13 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         help=f"score from which on something is a face (default: {detections})",
     )
 
+    people.add_argument(
+        "--strength",
+        type=number_between(0, 1),
+        default=1.0,
+        metavar="X",
+        help="how much of the swap is shown; 0 gives the original (default: 1)",
+    )
     add_video_flags(parser)
 
     models = parser.add_argument_group("models")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from fractions import Fraction
+from pathlib import Path
 
 from utils.errors import BadArgument
 from utils.inference.video_options import CODEC_NAMES, Moment, VideoOptions
 
-OPTIONS = ("start", "end", "out_fps", "codec", "crf")
+OPTIONS = ("start", "end", "out_fps", "codec", "crf", "keep_frames", "matte")
 MAX_FPS = 1000
 NTSC_DIVISOR = 1001  # of 24000/1001, 30000/1001, 60000/1001
 
@@ -75,6 +76,18 @@ def add_video_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="quality on the codec's own scale, lower is better and larger (default: hardly to be told from the original)",
+    )
+    video.add_argument(
+        "--keep_frames",
+        type=Path,
+        metavar="DIR",
+        help="write the frames of the result as PNG into this new folder, too",
+    )
+    video.add_argument(
+        "--matte",
+        type=Path,
+        metavar="DIR",
+        help="for compositing elsewhere: write the unblended faces (face/) and 16-bit masks (mask/) into this new folder",
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from utils.inference.cuts import CutDetector
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
-from utils.inference.records import AlignedFace, Face, Identity, Image, ModelPack
+from utils.inference.records import AlignedFace, Composition, Face, Identity, Image, ModelPack
 from utils.inference.tracking import Tracker
 
 THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
@@ -78,8 +78,26 @@ def model_inference(
     pack: ModelPack,
     sources: Sequence[Identity],
     batch_size: int,
+    strength: float = 1.0,
 ) -> Iterator[Image]:
-    """Render frames from their records, in order.
+    """Render frames from their records, in order: what `generate_faces` gives, put together."""
+    return map(finish, generate_faces(frames, records, pack, sources, batch_size, strength))
+
+
+def finish(composition: Composition) -> Image:
+    """The final image; the very frame if nothing was generated for it."""
+    return get_final_image(composition.frame, composition.aligned, composition.generated, composition.strength)
+
+
+def generate_faces(
+    frames: Iterable[Image],
+    records: Iterable[FrameRecord],
+    pack: ModelPack,
+    sources: Sequence[Identity],
+    batch_size: int,
+    strength: float = 1.0,
+) -> Iterator[Composition]:
+    """Generate the faces of frames as their records say, in order.
 
     Faces are batched across frames. Frames wait only until `batch_size` faces (or the generator's own most useful number) are together,
     so memory does not grow with the length of the target. A frame without a swap passes through untouched.
@@ -90,6 +108,7 @@ def model_inference(
         pack: the loaded models.
         sources: the identities that the records' source numbers mean.
         batch_size: the most faces that the generator gets at once.
+        strength: in [0, 1], how much of the swap is shown.
     """
     most_faces = max(1, min(batch_size, pack.generator.max_batch))
     pending: list[_PendingFrame] = []
@@ -102,13 +121,15 @@ def model_inference(
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)
         if waiting_faces == 0 or waiting_faces >= most_faces or len(pending) > most_faces:
-            yield from _render(pending, pack, most_faces)
+            yield from _generate(pending, pack, most_faces, strength)
             pending = []
-    yield from _render(pending, pack, most_faces)
+    yield from _generate(pending, pack, most_faces, strength)
 
 
-def _render(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) -> Iterator[Image]:
-    """Generate the faces of waiting frames in batches and finish the frames."""
+def _generate(
+    pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int, strength: float
+) -> Iterator[Composition]:
+    """Generate the faces of waiting frames in batches."""
     aligned = [face for frame in pending for face in frame.aligned]
     identities = [identity for frame in pending for identity in frame.identities]
     generated = []
@@ -118,5 +139,6 @@ def _render(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) 
     place = 0
     for frame in pending:
         count = len(frame.aligned)
-        yield get_final_image(frame.image, frame.aligned, generated[place : place + count])
+        faces = tuple(generated[place : place + count])
+        yield Composition(frame.image, tuple(frame.aligned), faces, strength)
         place += count

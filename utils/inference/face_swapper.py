@@ -10,6 +10,7 @@ from pathlib import Path
 from utils.errors import NoFaceFound
 from utils.files import TEMPORARY_PREFIX, finished_file, refuse_to_overwrite
 from utils.inference.core import AnalysisSummary, analyse_frames, model_inference
+from utils.inference.frame_files import check_folders, publish_frames
 from utils.inference.image_processing import find_faces
 from utils.inference.plan import plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
@@ -41,6 +42,7 @@ class FaceSwapper:
         similarity_th: float | None = None,
         batch_size: int = 40,
         progress: Progress = no_progress,
+        strength: float = 1.0,
     ) -> None:
         """Take over the loaded models.
 
@@ -49,11 +51,13 @@ class FaceSwapper:
             similarity_th: cosine similarity in [-1, 1] from which on a face is taken for a person; None for the pack's own.
             batch_size: the most faces that are generated at once.
             progress: shows long work.
+            strength: in [0, 1], how much of a swap is shown: 0 gives the original.
         """
         self.pack = pack
         self.similarity_th = pack.similarity_th if similarity_th is None else similarity_th
         self.batch_size = batch_size
         self._progress = progress
+        self.strength = strength
 
     def identify(self, image: Image, name: str) -> Identity:
         """Who is in a photo: the largest face, with a warning if there are several.
@@ -105,7 +109,7 @@ class FaceSwapper:
         request.check(casting, summary, self.similarity_th, self.pack.detector.det_thresh)
         records = list(plan_records(seen, tracker.tracks, casting.source_of_track, None))
         swaps = sum(len(record.swaps) for record in records)
-        result = next(model_inference([image], records, self.pack, sources, self.batch_size))
+        result = next(model_inference([image], records, self.pack, sources, self.batch_size, self.strength))
         return result, SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
 
     def swap_video(
@@ -126,6 +130,7 @@ class FaceSwapper:
         """
         check_video_extension(out)
         refuse_to_overwrite(out, [target])
+        check_folders(options)
         request = SwapRequest(sources, persons, everybody, str(target))
         video = read_target(target, options)
         encoding = encoding_for(video, out, options)
@@ -140,10 +145,11 @@ class FaceSwapper:
             request.check(casting, summary, self.similarity_th, self.pack.detector.det_thresh)
             swaps = plan_video(video, self.pack, tracker, casting, sources, seen, planned)
             timeline = show_at(video, pts, options.out_fps)
-            rendered = render_video(video, planned, self.pack, sources, self.batch_size, timeline)
+            rendered = render_video(video, planned, self.pack, sources, self.batch_size, self.strength, timeline)
             frames = self._progress(rendered, "swap", len(timeline.times))
-            segments = write_segments(frames, timeline, Path(folder), encoding)
+            segments = write_segments(frames, timeline, Path(folder), encoding, options)
             get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)
+            publish_frames([segment.with_suffix("") for segment in segments], options)
         return SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
 
     def _tracker(self) -> Tracker:

@@ -113,6 +113,22 @@ class GeneratedFace:
     mask: Mask
 
 
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """A frame and what was generated for it, not yet put together.
+
+    Attributes:
+        frame: (H, W, 3) BGR uint8.
+        aligned, generated: its faces, in the order in which they are laid over it.
+        strength: in [0, 1], how much of the swap is shown.
+    """
+
+    frame: Image
+    aligned: tuple[AlignedFace, ...]
+    generated: tuple[GeneratedFace, ...]
+    strength: float = 1.0
+
+
 class Detector(Protocol):
     """Finds faces."""
 

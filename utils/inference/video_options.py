@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 SOFTWARE_CODECS = ("h264", "hevc", "av1", "vp9", "prores")
 HARDWARE_CODECS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_qsv", "hevc_qsv", "av1_qsv")
@@ -31,6 +32,8 @@ class VideoOptions:
         start: the first frame that is shown then or later begins the result; None for the first of all.
         end: the first frame that is shown then or later is the first left out; None leaves out none.
         out_fps: frames a second of the result, by repeating or leaving out frames; None keeps every frame at its time.
+        keep_frames: folder for the frames of the result as PNG; None writes none.
+        matte: folder for what compositing elsewhere needs: `face/` the generated faces unblended, `mask/` what is shown of them.
     """
 
     codec: str | None = None
@@ -38,3 +41,5 @@ class VideoOptions:
     start: Moment | None = None
     end: Moment | None = None
     out_fps: Fraction | None = None
+    keep_frames: Path | None = None
+    matte: Path | None = None

@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from utils.errors import BadArgument
 from utils.inference.colour_tags import HDR_TRANSFERS
-from utils.inference.records import Image
+from utils.inference.core import finish
+from utils.inference.frame_files import stage_frame
+from utils.inference.records import Composition, Image
 from utils.inference.video_codecs import Encoding, choose_encoding
 from utils.inference.video_encoding import write_segment
 from utils.inference.video_options import VideoOptions
@@ -25,8 +27,6 @@ from utils.inference.video_probing import VideoInfo
 logger = logging.getLogger(__name__)
 
 SEGMENT_FRAMES = 250  # rendered, encoded and closed together
-
-Result = TypeVar("Result")
 
 
 def encoding_for(video: VideoInfo, out: Path, options: VideoOptions) -> Encoding:
@@ -50,14 +50,23 @@ def encoding_for(video: VideoInfo, out: Path, options: VideoOptions) -> Encoding
     return encoding
 
 
+@dataclass(frozen=True, eq=False)
+class RenderedFrame:
+    """A frame as it was decoded, what was generated for it, and the (H, W, 3) BGR uint8 picture that the two give."""
+
+    original: StoredFrame
+    composition: Composition
+    result: Image
+
+
 def render_beside(
-    frames: Iterable[StoredFrame], render: Callable[[Iterator[Image]], Iterator[Result]]
-) -> Iterator[tuple[StoredFrame, Result]]:
-    """Every frame with what `render` makes of it.
+    frames: Iterable[StoredFrame], generate: Callable[[Iterator[Image]], Iterator[Composition]]
+) -> Iterator[RenderedFrame]:
+    """Every frame with what `generate` makes of it.
 
     Args:
         frames: the originals.
-        render: takes their pictures and gives one result for each, in order, however many it takes ahead.
+        generate: takes their pictures and gives one composition for each, in order, however many it takes ahead.
     """
     waiting: deque[StoredFrame] = deque()
 
@@ -66,17 +75,28 @@ def render_beside(
             waiting.append(frame)
             yield frame.bgr
 
-    for result in render(pictures()):
-        yield waiting.popleft(), result
+    for composition in generate(pictures()):
+        yield RenderedFrame(waiting.popleft(), composition, finish(composition))
 
 
 def write_segments(
-    rendered: Iterable[tuple[StoredFrame, Image]], timeline: Timeline, folder: Path, encoding: Encoding
+    rendered: Iterable[RenderedFrame], timeline: Timeline, folder: Path, encoding: Encoding, options: VideoOptions
 ) -> list[Path]:
-    """Encode the frames of a result in segments, each by itself; return their paths."""
-    planes = (encodable(frame, result, timeline.video, encoding) for frame, result in rendered)
-    starts = range(0, len(timeline.times), SEGMENT_FRAMES)
-    segments = [folder / f"segment_{first // SEGMENT_FRAMES:06d}.mp4" for first in starts]
-    for segment in segments:
-        write_segment(islice(planes, SEGMENT_FRAMES), segment, timeline.video, encoding)
+    """Encode the frames of a result in segments, each by itself; stage pictures of them as the options ask.
+
+    Returns:
+        The paths of the segments; the pictures of one lie in the folder of the same name without extension.
+    """
+    frames, segments = iter(rendered), []
+    for first in range(0, len(timeline.times), SEGMENT_FRAMES):
+        segments.append(folder / f"segment_{first // SEGMENT_FRAMES:06d}.mp4")
+        some = enumerate(islice(frames, SEGMENT_FRAMES), first + 1)
+        staged = (_staged(number, frame, segments[-1].with_suffix(""), options) for number, frame in some)
+        planes = (encodable(frame.original, frame.result, timeline.video, encoding) for frame in staged)
+        write_segment(planes, segments[-1], timeline.video, encoding)
     return segments
+
+
+def _staged(number: int, frame: RenderedFrame, folder: Path, options: VideoOptions) -> RenderedFrame:
+    stage_frame(number, frame.composition, frame.result, folder, options)
+    return frame

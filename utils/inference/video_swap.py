@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from utils.errors import UnreadableInput
-from utils.inference.core import AnalysisSummary, analyse_frames, model_inference
+from utils.inference.core import AnalysisSummary, analyse_frames, generate_faces
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.people import Casting
 from utils.inference.plan import mask_chooser, plan_records
@@ -17,7 +17,7 @@ from utils.inference.records import Identity, Image, ModelPack
 from utils.inference.tracking import Tracker
 from utils.inference.video_parts import Timeline, repeated, shown
 from utils.inference.video_processing import StoredFrame, VideoInfo, get_frames, get_target
-from utils.inference.video_rendering import render_beside
+from utils.inference.video_rendering import RenderedFrame, render_beside
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +80,20 @@ def plan_video(
 
 
 def render_video(
-    video: VideoInfo, planned: Path, pack: ModelPack, sources: Sequence[Identity], batch_size: int, timeline: Timeline
-) -> Iterator[tuple[StoredFrame, Image]]:
-    """The frames to show, in order, each with its result."""
+    video: VideoInfo,
+    planned: Path,
+    pack: ModelPack,
+    sources: Sequence[Identity],
+    batch_size: int,
+    strength: float,
+    timeline: Timeline,
+) -> Iterator[RenderedFrame]:
+    """The frames to show, in order."""
     frames = shown(_checked_frames(get_frames(video), read_records(planned)), timeline.counts)
     records = shown(read_records(planned), timeline.counts)
-    rendered = render_beside(frames, lambda images: model_inference(images, records, pack, sources, batch_size))
+    rendered = render_beside(
+        frames, lambda images: generate_faces(images, records, pack, sources, batch_size, strength)
+    )
     return repeated(rendered, timeline.counts)
 
 
