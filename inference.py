@@ -184,11 +184,11 @@ def identify_photos(swapper: FaceSwapper, paths: Sequence[Path]) -> list[Identit
 def run(args: argparse.Namespace) -> Path:
     """Do what the flags say; return the path of the result."""
     from utils.inference.face_swapper import FaceSwapper
-    from utils.inference.video_processing import check_video_extension
+    from utils.inference.video_output import check_output
     from utils.inference.video_swap import no_progress
     from utils.pictures import check_picture_extension, read_picture, write_picture
 
-    (check_picture_extension if args.image_to_image else check_video_extension)(args.out)
+    (check_picture_extension if args.image_to_image else check_output)(args.out)
     picture = read_picture(args.target) if args.image_to_image else None
     swapper = FaceSwapper(
         init_models(args),

@@ -10,7 +10,7 @@ from pathlib import Path
 from utils.errors import BadArgument
 from utils.inference.video_options import CODEC_NAMES, Moment, VideoOptions
 
-OPTIONS = ("start", "end", "out_fps", "codec", "crf", "keep_frames", "matte")
+OPTIONS = ("start", "end", "out_fps", "in_fps", "codec", "crf", "keep_frames", "matte")
 MAX_FPS = 1000
 NTSC_DIVISOR = 1001  # of 24000/1001, 30000/1001, 60000/1001
 
@@ -64,6 +64,9 @@ def add_video_flags(parser: argparse.ArgumentParser) -> None:
         type=frame_rate,
         metavar="N",
         help="constant frame rate, by repeating or leaving out frames (default: every frame keeps its time)",
+    )
+    video.add_argument(
+        "--in_fps", type=frame_rate, metavar="N", help="frame rate of numbered pictures as target (default: 25)"
     )
     video.add_argument(
         "--codec",

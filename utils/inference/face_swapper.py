@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from utils.errors import NoFaceFound
-from utils.files import TEMPORARY_PREFIX, finished_file, refuse_to_overwrite
+from utils.files import refuse_to_overwrite
 from utils.inference.core import AnalysisSummary, analyse_frames, model_inference
-from utils.inference.frame_files import check_folders, publish_frames
+from utils.inference.frame_files import frame_files, publish_frames
 from utils.inference.image_processing import find_faces
 from utils.inference.plan import plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
 from utils.inference.request import SwapReport, SwapRequest, score_text
 from utils.inference.tracking import Tracker
 from utils.inference.video_options import VideoOptions
+from utils.inference.video_output import check_output, output_workspace
 from utils.inference.video_parts import show_at
-from utils.inference.video_processing import check_video_extension, get_final_video, read_target
+from utils.inference.video_pictures import first_number
+from utils.inference.video_processing import get_final_video, read_target
 from utils.inference.video_rendering import encoding_for, write_segments
 from utils.inference.video_swap import Progress, analyse_video, no_progress, plan_video, render_video
 from utils.marks import VIDEO_COMMENT
@@ -128,17 +130,14 @@ class FaceSwapper:
             UnreadableInput: if the target cannot be decoded.
             UnwritableOutput: if the result cannot be written; a file that was there before stays.
         """
-        check_video_extension(out)
+        check_output(out)
         refuse_to_overwrite(out, [target])
-        check_folders(options)
+        files = frame_files(out, options)
         request = SwapRequest(sources, persons, everybody, str(target))
         video = read_target(target, options)
-        encoding = encoding_for(video, out, options)
-        with (
-            finished_file(out) as unfinished,
-            tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=unfinished.parent) as folder,
-        ):
-            seen, planned = Path(folder) / "seen.jsonl", Path(folder) / "planned.jsonl"
+        encoding = None if files.sequence else encoding_for(video, out, options)
+        with output_workspace(out) as (unfinished, folder):
+            seen, planned = folder / "seen.jsonl", folder / "planned.jsonl"
             tracker, summary = self._tracker(), AnalysisSummary()
             pts = analyse_video(video, self.pack, tracker, summary, seen, self._progress)
             casting = request.cast(tracker)
@@ -147,9 +146,11 @@ class FaceSwapper:
             timeline = show_at(video, pts, options.out_fps)
             rendered = render_video(video, planned, self.pack, sources, self.batch_size, self.strength, timeline)
             frames = self._progress(rendered, "swap", len(timeline.times))
-            segments = write_segments(frames, timeline, Path(folder), encoding, options)
-            get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)
-            publish_frames([segment.with_suffix("") for segment in segments], options)
+            files = replace(files, first=first_number(video, pts[0]))
+            segments = write_segments(frames, timeline, folder, encoding, files)
+            if encoding is not None:
+                get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)
+            publish_frames([segment.with_suffix("") for segment in segments], files)
         return SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
 
     def _tracker(self) -> Tracker:

@@ -3,85 +3,121 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.errors import BadArgument, UnwritableOutput
 from utils.inference.image_processing import get_layers
 from utils.inference.records import Composition, Image
 from utils.inference.video_options import VideoOptions
+from utils.inference.video_pictures import is_sequence, numbered, sequence_files
+from utils.inference.video_pixels import StoredFrame
 from utils.picture_codecs import StoredPicture, encode_picture
+from utils.pictures import check_picture_extension, put_back
 
-FRAMES, FACES, MASKS = "frames", "face", "mask"  # folders of a segment
-NAME = "{:06d}.png"
+NAME = Path("%06d.png")
 
 
-def check_folders(options: VideoOptions) -> None:
-    """Refuse folders for frames that hold something: old and new frames would mix.
+@dataclass(frozen=True)
+class FrameFiles:
+    """Which pictures of every frame are written.
+
+    Attributes:
+        sequence: the result itself as numbered files; None if it is a video.
+        frames: folder for the frames of the result; None for none.
+        matte: folder for the unblended faces and their masks; None for none.
+        first: number of the first frame.
+    """
+
+    sequence: Path | None
+    frames: Path | None
+    matte: Path | None
+    first: int = 1
+
+    @property
+    def targets(self) -> dict[str, Path]:
+        """Kind of picture, which is also the name of its folder in a segment, and where files of that kind go, as numbered names."""
+        targets = {} if self.sequence is None else {"sequence": self.sequence}
+        if self.frames is not None:
+            targets["frames"] = self.frames / NAME
+        if self.matte is not None:
+            targets |= {"face": self.matte / "face" / NAME, "mask": self.matte / "mask" / NAME}
+        return targets
+
+
+def frame_files(out: Path, options: VideoOptions) -> FrameFiles:
+    """The files that a run is to write, after a look that nothing is in their way: old and new frames would mix.
 
     Raises:
         BadArgument: naming the flag.
+        UnwritableOutput: if a folder cannot be looked into.
     """
-    wanted = (("--keep_frames", options.keep_frames), ("--matte", options.matte))
+    folders = (("--keep_frames", options.keep_frames), ("--matte", options.matte))
     if options.keep_frames is not None and options.keep_frames == options.matte:
         raise BadArgument(f"--keep_frames and --matte both name {str(options.matte)!r}; give each its own folder")
-    for flag, folder in wanted:
-        if folder is None:
-            continue
-        try:
-            filled = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-        except OSError as error:
-            raise UnwritableOutput(
-                f"cannot write into {str(folder)!r} ({error.strerror}); choose another folder"
-            ) from error
-        if filled:
-            raise BadArgument(f"{flag} {str(folder)!r} is no empty folder; give a new one")
+    try:
+        for flag, folder in folders:
+            if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise BadArgument(f"{flag} {str(folder)!r} is no empty folder; give a new one")
+        if not is_sequence(out):
+            return FrameFiles(None, options.keep_frames, options.matte)
+        check_picture_extension(out)
+        if out.parent.is_dir() and sequence_files(out):
+            raise BadArgument(
+                f"there are files named like {str(out)!r} already; choose another name, or move them away"
+            )
+    except OSError as error:
+        raise UnwritableOutput(
+            f"cannot look into {error.filename!r} ({error.strerror}); choose another folder"
+        ) from error
+    return FrameFiles(out, options.keep_frames, options.matte)
 
 
-def stage_frame(number: int, composition: Composition, result: Image, segment: Path, options: VideoOptions) -> None:
-    """Write what the options ask for of one frame into the folder of its segment.
+def stage_frame(
+    position: int, original: StoredFrame, composition: Composition, result: Image, segment: Path, files: FrameFiles
+) -> None:
+    """Write the pictures of one frame into the folder of its segment.
 
     Args:
-        number: of the frame in the result, from 1 on.
+        position: of the frame in the result, from 0 on.
+        original: the frame as it was decoded; the depth and alpha of a picture file are kept in a sequence.
         composition: what was generated for it.
         result: (H, W, 3) BGR uint8, the final picture.
         segment: folder; made if it is not there.
-        options: says what is written.
+        files: says what is written.
     """
-    if options.keep_frames is not None:
-        _write(segment / FRAMES / NAME.format(number), StoredPicture(result))
-    if options.matte is not None:
+    pictures = {"frames": StoredPicture(result)}
+    if files.sequence is not None:
+        stored = original.picture
+        whole = StoredPicture(result) if stored is None else replace(stored.stored, pixels=put_back(stored, result))
+        pictures["sequence"] = whole
+    if files.matte is not None:
         faces, matte = get_layers(composition.frame, composition.aligned, composition.generated, composition.strength)
-        _write(segment / FACES / NAME.format(number), StoredPicture(faces))
-        _write(segment / MASKS / NAME.format(number), StoredPicture(matte))
+        pictures |= {"face": StoredPicture(faces), "mask": StoredPicture(matte)}
+    for kind, target in files.targets.items():
+        path = segment / kind / numbered(target, files.first + position).name
+        encoded = encode_picture(pictures[kind], path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded)
+        except OSError as error:
+            raise UnwritableOutput(f"cannot write {str(path)!r} ({error.strerror}); free some space") from error
 
 
-def publish_frames(segments: list[Path], options: VideoOptions) -> None:
-    """Move the staged frames of all segments to the folders that the options name.
+def publish_frames(segments: Sequence[Path], files: FrameFiles) -> None:
+    """Move the staged pictures of all segments, given by their folders, to where they belong.
 
     Raises:
         UnwritableOutput: if they cannot be moved there.
     """
-    targets = []
-    if options.keep_frames is not None:
-        targets.append((FRAMES, options.keep_frames))
-    if options.matte is not None:
-        targets += [(FACES, options.matte / FACES), (MASKS, options.matte / MASKS)]
-    for kind, folder in targets:
+    for kind, target in files.targets.items():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             for segment in segments:
                 for path in sorted((segment / kind).iterdir()):
-                    shutil.move(path, folder / path.name)
+                    shutil.move(path, target.parent / path.name)
         except OSError as error:
             raise UnwritableOutput(
-                f"cannot write into {str(folder)!r} ({error.strerror or error}); choose another folder"
+                f"cannot write into {str(target.parent)!r} ({error.strerror or error}); choose another folder"
             ) from error
-
-
-def _write(path: Path, picture: StoredPicture) -> None:
-    encoded = encode_picture(picture, path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded)
-    except OSError as error:
-        raise UnwritableOutput(f"cannot write {str(path)!r} ({error.strerror}); free some space") from error

@@ -32,6 +32,7 @@ class VideoOptions:
         start: the first frame that is shown then or later begins the result; None for the first of all.
         end: the first frame that is shown then or later is the first left out; None leaves out none.
         out_fps: frames a second of the result, by repeating or leaving out frames; None keeps every frame at its time.
+        in_fps: frames a second of numbered picture files; None for 25.
         keep_frames: folder for the frames of the result as PNG; None writes none.
         matte: folder for what compositing elsewhere needs: `face/` the generated faces unblended, `mask/` what is shown of them.
     """
@@ -41,5 +42,6 @@ class VideoOptions:
     start: Moment | None = None
     end: Moment | None = None
     out_fps: Fraction | None = None
+    in_fps: Fraction | None = None
     keep_frames: Path | None = None
     matte: Path | None = None

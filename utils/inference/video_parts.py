@@ -13,6 +13,7 @@ import av
 
 from utils.errors import BadArgument
 from utils.inference.video_options import Moment
+from utils.inference.video_pictures import picture_times
 from utils.inference.video_probing import VideoInfo, open_video, video_stream
 
 FINEST_TIME_BASE = Fraction(1, 10_000_000)  # that a MOV file's clock is given here
@@ -43,7 +44,7 @@ def choose_part(video: VideoInfo, start: Moment | None, end: Moment | None) -> V
     """
     if start is None and end is None:
         return video
-    times = _shown_times(video)
+    times = shown_times(video)
     first = 0 if start is None else _place(start, times, video)
     last = len(times) if end is None else _place(end, times, video)
     if first >= min(last, len(times)):
@@ -117,8 +118,10 @@ def _place(moment: Moment, times: Sequence[int], video: VideoInfo) -> int:
     return bisect.bisect_left(times, math.ceil((moment.seconds or 0) / video.time_base) + video.origin)
 
 
-def _shown_times(video: VideoInfo) -> list[int]:
+def shown_times(video: VideoInfo) -> list[int]:
     """Time stamps of all frames, rising, out of their packets; see `video_processing` for the same of decoded frames."""
+    if video.is_pictures:
+        return picture_times(video)
     times: list[int] = []
     with open_video(video.path) as container:
         try:

@@ -51,11 +51,13 @@ class StoredFrame:
         pts: time stamp in units of the video's time base.
         bgr: upright (H, W, 3) BGR uint8, contiguous.
         decoded: the `av.VideoFrame`, not yet turned upright.
+        picture: what the frame's own file holds, a `utils.pictures.Picture`, if it has one.
     """
 
     pts: int
     bgr: Image
     decoded: Any
+    picture: Any = None
 
 
 def to_upright_bgr(frame: Any, video: VideoInfo) -> Image:

@@ -21,7 +21,14 @@ from utils.inference.video_codecs import Encoding, choose_encoding
 from utils.inference.video_encoding import SegmentEncoder, write_segment
 from utils.inference.video_muxing import get_final_video
 from utils.inference.video_options import VideoOptions
-from utils.inference.video_parts import choose_part
+from utils.inference.video_parts import choose_part, shown_times
+from utils.inference.video_pictures import (
+    check_sequence_flags,
+    is_sequence,
+    picture_frames,
+    read_sequence,
+    read_webp,
+)
 from utils.inference.video_pixels import StoredFrame, encodable, to_upright_bgr
 from utils.inference.video_probing import (
     VideoInfo,
@@ -52,17 +59,30 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+ANIMATIONS = frozenset({"gif", "apng"})
 SEEK_STEPS_S = (0, 1, 4, 16, 64)  # how much further before the wanted frame each try looks for a key frame
 
 
 def read_target(path: Path, options: VideoOptions) -> VideoInfo:
-    """Describe the video at `path` and the part of it that the options ask for.
+    """Describe the video, animation or sequence of pictures at `path` and the part of it that the options ask for.
 
     Raises:
         UnreadableInput: if `path` is not a video whose frames can be decoded.
         BadArgument: if the part has no frame.
     """
-    return choose_part(read_video(path), options.start, options.end)
+    return choose_part(_read_any(path, options), options.start, options.end)
+
+
+def _read_any(path: Path, options: VideoOptions) -> VideoInfo:
+    check_sequence_flags(path, options.in_fps)
+    if is_sequence(path):
+        return read_sequence(path, options.in_fps)
+    if path.suffix.lower() == ".webp" and path.is_file():
+        return read_webp(path)
+    video = read_video(path)
+    if video.container in ANIMATIONS and len(shown_times(video)) == 1:
+        raise UnreadableInput(f"{str(path)!r} holds a single picture; swap it with --target_image")
+    return video
 
 
 def get_target(
@@ -89,20 +109,30 @@ def get_frames(video: VideoInfo, first_pts: int | None = None, max_frames: int |
         UnreadableInput: if no frame can be decoded, or the file no longer has a frame at `first_pts`.
     """
     count = 0
-    for pts, frame in _frames_from(video, first_pts):
-        over = video.end_s is not None and pts * video.time_base >= video.end_s
+    for frame in _frames_from(video, first_pts):
+        over = video.end_s is not None and frame.pts * video.time_base >= video.end_s
         if over or (max_frames is not None and count >= max_frames):
             break
-        yield StoredFrame(pts, to_upright_bgr(frame, video), frame)
+        yield frame
         count += 1
     if count == 0 and max_frames != 0:
         raise UnreadableInput(f"no frame of {str(video.path)!r} can be decoded; the file is damaged or cut short")
 
 
-def _frames_from(video: VideoInfo, first_pts: int | None) -> Iterator[tuple[int, Any]]:
-    """Time stamps and decoded frames from `first_pts` on: by seeking where that is exact, else by decoding from the start."""
+def _frames_from(video: VideoInfo, first_pts: int | None) -> Iterator[StoredFrame]:
     if first_pts is None and video.start_s is not None:
         first_pts = round(video.start_s / video.time_base)
+    if video.is_pictures:
+        for shot in picture_frames(video, first_pts or 0):
+            bgr = to_upright_bgr(shot.decoded, video) if shot.picture is None else shot.picture.bgr
+            yield StoredFrame(shot.pts, bgr, shot.decoded, shot.picture)
+        return
+    for pts, frame in _decoded_from(video, first_pts):
+        yield StoredFrame(pts, to_upright_bgr(frame, video), frame)
+
+
+def _decoded_from(video: VideoInfo, first_pts: int | None) -> Iterator[tuple[int, Any]]:
+    """Time stamps and decoded frames from `first_pts` on: by seeking where that is exact, else by decoding from the start."""
     if first_pts is None:
         yield from _decode(video, None, None)
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 from utils.errors import BadArgument
 from utils.inference.colour_tags import HDR_TRANSFERS
 from utils.inference.core import finish
-from utils.inference.frame_files import stage_frame
+from utils.inference.frame_files import FrameFiles, stage_frame
 from utils.inference.records import Composition, Image
 from utils.inference.video_codecs import Encoding, choose_encoding
 from utils.inference.video_encoding import write_segment
@@ -80,9 +80,16 @@ def render_beside(
 
 
 def write_segments(
-    rendered: Iterable[RenderedFrame], timeline: Timeline, folder: Path, encoding: Encoding, options: VideoOptions
+    rendered: Iterable[RenderedFrame], timeline: Timeline, folder: Path, encoding: Encoding | None, files: FrameFiles
 ) -> list[Path]:
-    """Encode the frames of a result in segments, each by itself; stage pictures of them as the options ask.
+    """Encode the frames of a result in segments, each by itself, and stage pictures of them.
+
+    Args:
+        rendered: all frames, in order.
+        timeline: when they are shown.
+        folder: where the segments go.
+        encoding: None if only pictures are wanted.
+        files: which pictures are.
 
     Returns:
         The paths of the segments; the pictures of one lie in the folder of the same name without extension.
@@ -90,13 +97,17 @@ def write_segments(
     frames, segments = iter(rendered), []
     for first in range(0, len(timeline.times), SEGMENT_FRAMES):
         segments.append(folder / f"segment_{first // SEGMENT_FRAMES:06d}.mp4")
-        some = enumerate(islice(frames, SEGMENT_FRAMES), first + 1)
-        staged = (_staged(number, frame, segments[-1].with_suffix(""), options) for number, frame in some)
-        planes = (encodable(frame.original, frame.result, timeline.video, encoding) for frame in staged)
-        write_segment(planes, segments[-1], timeline.video, encoding)
+        staged = _staged(islice(frames, SEGMENT_FRAMES), first, segments[-1].with_suffix(""), files)
+        if encoding is None:
+            deque(staged, maxlen=0)
+        else:
+            planes = (encodable(frame.original, frame.result, timeline.video, encoding) for frame in staged)
+            write_segment(planes, segments[-1], timeline.video, encoding)
     return segments
 
 
-def _staged(number: int, frame: RenderedFrame, folder: Path, options: VideoOptions) -> RenderedFrame:
-    stage_frame(number, frame.composition, frame.result, folder, options)
-    return frame
+def _staged(frames: Iterable[RenderedFrame], first: int, folder: Path, files: FrameFiles) -> Iterator[RenderedFrame]:
+    """The same frames, each with its pictures written; `first` is the place of the first in the result."""
+    for position, frame in enumerate(frames, first):
+        stage_frame(position, frame.original, frame.composition, frame.result, folder, files)
+        yield frame
