@@ -16,7 +16,7 @@ from media_makers import Track, beep_times, flash_times, frame_times, make_clip,
 from utils.errors import BadArgument
 from utils.inference import video_processing
 from utils.inference.video_options import Moment, VideoOptions
-from utils.inference.video_parts import repeated, show_at, shown
+from utils.inference.video_parts import show_at
 from utils.inference.video_processing import (
     encodable,
     get_final_video,
@@ -57,7 +57,7 @@ def process(source: Path, out: Path, options: VideoOptions) -> int:
     video = read_target(source, options)
     frames, encoding = list(get_frames(video)), encoding_for(video, out, options)
     timeline = show_at(video, [frame.pts for frame in frames], options.out_fps)
-    wanted = list(repeated(shown(frames, timeline.counts), timeline.counts))
+    wanted = [frames[number] for number in timeline.sources]
     assert len(wanted) == len(timeline.times)
     segments = []
     for first in range(0, len(wanted), 17):
@@ -179,7 +179,7 @@ def test_another_rate_of_a_part(clips, tmp_path):
 def test_the_same_rate_changes_nothing_even_where_times_are_rounded(clips):
     video = read_video(clips / "pcm.mkv")  # Matroska counts milliseconds
     rounded = [round(Fraction(number * 1000 * 1001, 24000)) for number in range(200)]
-    assert list(show_at(video, rounded, Fraction(24000, 1001)).counts) == [1] * 200
+    assert list(show_at(video, rounded, Fraction(24000, 1001)).sources) == list(range(200))
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.sampled_from(["1", "24", "29.97", "144"]))
@@ -187,8 +187,8 @@ def test_every_shown_frame_is_the_one_of_its_time(clips, gaps, rate):
     fps, pts = frame_rate(rate), np.cumsum([7, *gaps]).tolist()
     video = read_video(clips / "pcm.mkv")
     timeline = show_at(video, pts, fps)
-    assert sum(timeline.counts) == len(timeline.times)
-    sources = list(repeated(shown(pts, timeline.counts), timeline.counts))
+    assert sorted(timeline.sources) == list(timeline.sources)
+    sources = [pts[number] for number in timeline.sources]
     for source, time in zip(sources, timeline.times, strict=True):
         later = [value for value in pts if value > source]
         at_ms = time * timeline.video.time_base * 1000

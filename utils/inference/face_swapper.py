@@ -7,23 +7,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from utils.errors import NoFaceFound
-from utils.files import refuse_to_overwrite
-from utils.inference.core import AnalysisSummary, analyse_frames, model_inference
-from utils.inference.frame_files import frame_files, publish_frames
+from utils.files import finished_file, refuse_to_overwrite, writing
+from utils.inference.core import Analysis, generate_faces, model_inference
+from utils.inference.frame_files import check_output, check_room, frame_files, publish_frames
 from utils.inference.image_processing import find_faces
+from utils.inference.matching import cosine_similarities
 from utils.inference.plan import plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
-from utils.inference.request import SwapReport, SwapRequest, score_text
+from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
 from utils.inference.tracking import Tracker
 from utils.inference.video_options import VideoOptions
-from utils.inference.video_output import check_output, output_workspace
 from utils.inference.video_parts import show_at
-from utils.inference.video_pictures import first_number
-from utils.inference.video_processing import get_final_video, read_target
-from utils.inference.video_rendering import encoding_for, write_segments
+from utils.inference.video_pictures import first_number, target_files
+from utils.inference.video_processing import VideoInfo, get_final_video, read_target
+from utils.inference.video_rendering import Generate, encoding_for
 from utils.inference.video_swap import Progress, analyse_video, no_progress, plan_video, render_video
+from utils.inference.workspace import open_workspace
 from utils.marks import VIDEO_COMMENT
+from utils.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +84,20 @@ class FaceSwapper:
         face = max(faces, key=lambda face: face.area)
         return Identity(self.pack.embedder.embed(image, face), (View(image, face, name),))
 
+    def combine(self, photos: Sequence[Identity]) -> Identity:
+        """One identity from several photos of a person, with a warning where they do not look like one.
+
+        Args:
+            photos: from `identify`, at least one.
+        """
+        similarities = cosine_similarities([photos[0].embedding], [photo.embedding for photo in photos])[0]
+        for photo, similarity in zip(photos, similarities, strict=True):
+            if similarity < self.similarity_th:
+                names = f"'{photos[0].views[0].name}' and '{photo.views[0].name}'"
+                logger.warning(f"{names} hardly show one person (similarity {similarity:.2f}); they are combined")
+        embedding = np.stack([photo.embedding for photo in photos]).mean(axis=0)
+        return Identity(embedding.astype(np.float32), tuple(view for photo in photos for view in photo.views))
+
     def swap_image(
         self,
         image: Image,
@@ -105,14 +123,13 @@ class FaceSwapper:
             NoFaceFound: if there is no face, or none of the persons.
         """
         request = SwapRequest(sources, persons, everybody, name)
-        tracker, summary = self._tracker(), AnalysisSummary()
-        seen = list(analyse_frames([(0, image)], self.pack, tracker, summary))
-        casting = request.cast(tracker)
-        request.check(casting, summary, self.similarity_th, self.pack.detector.det_thresh)
-        records = list(plan_records(seen, tracker.tracks, casting.source_of_track, None))
-        swaps = sum(len(record.swaps) for record in records)
-        result = next(model_inference([image], records, self.pack, sources, self.batch_size, self.strength))
-        return result, SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
+        analysis = Analysis(self.pack, Tracker(self.pack.embedder, self.similarity_th))
+        seen = list(analysis.analyse([(0, image)]))
+        casting = request.cast(analysis, self.pack.detector.det_thresh)
+        records = plan_records(seen, analysis.tracker.tracks, casting.source_of_track, None)
+        (record,) = records
+        result = next(model_inference([(image, record)], self.pack, sources, self.batch_size, self.strength))
+        return result, swap_report(analysis, casting, len(record.swaps))
 
     def swap_video(
         self,
@@ -121,9 +138,16 @@ class FaceSwapper:
         sources: Sequence[Identity],
         persons: Sequence[Identity] = (),
         everybody: bool = False,
+        resume: bool = False,
         options: VideoOptions = DEFAULT_OPTIONS,
     ) -> SwapReport:
         """Swap faces in a video; frame times and sound stay as they are. See `swap_image` for the other arguments.
+
+        Args:
+            target: the video.
+            out: the result; its extension chooses the container, and a pattern like `%05d.png` numbered pictures.
+            resume: go on with what an interrupted call with the same arguments left beside `out`.
+            options: what of the video is swapped, and how it is written.
 
         Raises:
             BadArgument: if the options contradict each other or the target.
@@ -133,25 +157,34 @@ class FaceSwapper:
         check_output(out)
         refuse_to_overwrite(out, [target])
         files = frame_files(out, options)
+        if not resume:
+            check_room(files)
         request = SwapRequest(sources, persons, everybody, str(target))
         video = read_target(target, options)
         encoding = None if files.sequence else encoding_for(video, out, options)
-        with output_workspace(out) as (unfinished, folder):
-            seen, planned = folder / "seen.jsonl", folder / "planned.jsonl"
-            tracker, summary = self._tracker(), AnalysisSummary()
-            pts = analyse_video(video, self.pack, tracker, summary, seen, self._progress)
-            casting = request.cast(tracker)
-            request.check(casting, summary, self.similarity_th, self.pack.detector.det_thresh)
-            swaps = plan_video(video, self.pack, tracker, casting, sources, seen, planned)
+        fingerprint = self._fingerprint(request, video, out, options)
+        with writing(out) as place, open_workspace(place, fingerprint, resume) as workspace:
+            analysis, pts = analyse_video(video, self.pack, self.similarity_th, workspace, self._progress)
+            casting = request.cast(analysis, self.pack.detector.det_thresh)
+            swaps = plan_video(video, self.pack, analysis.tracker.tracks, casting, sources, workspace)
             timeline = show_at(video, pts, options.out_fps)
-            rendered = render_video(video, planned, self.pack, sources, self.batch_size, self.strength, timeline)
-            frames = self._progress(rendered, "swap", len(timeline.times))
             files = replace(files, first=first_number(video, pts[0]))
-            segments = write_segments(frames, timeline, folder, encoding, files)
+            segments = render_video(
+                video, pts, timeline, self._generator(sources), encoding, files, workspace, self._progress
+            )
             if encoding is not None:
-                get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)
+                with finished_file(out) as unfinished:
+                    get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)
             publish_frames([segment.with_suffix("") for segment in segments], files)
-        return SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
+        return swap_report(analysis, casting, swaps)
 
-    def _tracker(self) -> Tracker:
-        return Tracker(self.pack.embedder, self.similarity_th)
+    def _generator(self, sources: Sequence[Identity]) -> Generate:
+        return lambda frames: generate_faces(frames, self.pack, sources, self.batch_size, self.strength)
+
+    def _fingerprint(self, request: SwapRequest, video: VideoInfo, out: Path, options: VideoOptions) -> str:
+        """Text that differs whenever the result of a video could."""
+        pack = (self.pack.name, self.pack.version, self.pack.settings)
+        settings = (*pack, self.similarity_th, self.batch_size, self.strength, options)
+        states = [(str(path.absolute()), path.stat()) for path in target_files(video)]
+        files = [(path, status.st_size, status.st_mtime_ns) for path, status in states]
+        return repr((__version__, settings, files, out.suffix.lower(), request.digest()))

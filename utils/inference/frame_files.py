@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from utils.inference.records import Composition, Image
 from utils.inference.video_options import VideoOptions
 from utils.inference.video_pictures import is_sequence, numbered, sequence_files
 from utils.inference.video_pixels import StoredFrame
+from utils.inference.video_probing import check_video_extension
 from utils.picture_codecs import StoredPicture, encode_picture
 from utils.pictures import check_picture_extension, put_back
 
@@ -46,32 +48,48 @@ class FrameFiles:
         return targets
 
 
+def check_output(out: Path) -> None:
+    """Refuse an output name that neither a video nor numbered pictures are written with.
+
+    Raises:
+        BadArgument: with those that can.
+    """
+    (check_picture_extension if is_sequence(out) else check_video_extension)(out)
+
+
 def frame_files(out: Path, options: VideoOptions) -> FrameFiles:
-    """The files that a run is to write, after a look that nothing is in their way: old and new frames would mix.
+    """The pictures that a run is to write beside, or in place of, a video."""
+    return FrameFiles(out if is_sequence(out) else None, options.keep_frames, options.matte)
+
+
+def check_room(files: FrameFiles) -> None:
+    """Refuse places that hold something: old and new frames would mix.
 
     Raises:
         BadArgument: naming the flag.
-        UnwritableOutput: if a folder cannot be looked into.
+        UnwritableOutput: if a folder cannot be looked into, or made.
     """
-    folders = (("--keep_frames", options.keep_frames), ("--matte", options.matte))
-    if options.keep_frames is not None and options.keep_frames == options.matte:
-        raise BadArgument(f"--keep_frames and --matte both name {str(options.matte)!r}; give each its own folder")
+    if files.frames is not None and files.frames == files.matte:
+        raise BadArgument(f"--keep_frames and --matte both name {str(files.matte)!r}; give each its own folder")
     try:
-        for flag, folder in folders:
+        for flag, folder in (("--keep_frames", files.frames), ("--matte", files.matte)):
+            _check_parent(folder)
             if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 raise BadArgument(f"{flag} {str(folder)!r} is no empty folder; give a new one")
-        if not is_sequence(out):
-            return FrameFiles(None, options.keep_frames, options.matte)
-        check_picture_extension(out)
-        if out.parent.is_dir() and sequence_files(out):
-            raise BadArgument(
-                f"there are files named like {str(out)!r} already; choose another name, or move them away"
-            )
+        if files.sequence is not None and files.sequence.parent.is_dir() and sequence_files(files.sequence):
+            name = str(files.sequence)
+            raise BadArgument(f"there are files named like {name!r} already; choose another name, or move them away")
     except OSError as error:
         raise UnwritableOutput(
             f"cannot look into {error.filename!r} ({error.strerror}); choose another folder"
         ) from error
-    return FrameFiles(out, options.keep_frames, options.matte)
+
+
+def _check_parent(folder: Path | None) -> None:
+    """Find out before the work whether a folder can be made."""
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None) if folder else None
+    if there is not None and ((there != folder and not there.is_dir()) or not os.access(there, os.W_OK)):
+        raise UnwritableOutput(f"cannot write into {str(folder)!r}; choose another folder")
 
 
 def stage_frame(

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from utils.inference.records import Face, MaskParameters, Points
+from utils.inference.records import Face, MaskParameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class FrameRecord:
 
 def write_record(file: TextIO, record: FrameRecord) -> None:
     """Append one line."""
-    faces = [_face_to_json(recorded) for recorded in record.faces]
+    faces = [_recorded_to_json(recorded) for recorded in record.faces]
     fields = {"index": record.index, "pts": record.pts, "cut": record.cut, "faces": faces}
     file.write(json.dumps(fields) + "\n")
 
@@ -57,35 +58,46 @@ def read_records(path: Path) -> Iterator[FrameRecord]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             fields = json.loads(line)
-            faces = tuple(_face_from_json(face) for face in fields["faces"])
+            faces = tuple(_recorded_from_json(face) for face in fields["faces"])
             yield FrameRecord(fields["index"], fields["pts"], fields["cut"], faces)
 
 
-def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
-    face = recorded.face
+def face_to_json(face: Face) -> dict[str, Any]:
+    """What JSON can hold, exactly."""
+    return {
+        "score": face.score,
+        "box": face.box.tolist(),
+        "keypoints": face.keypoints.tolist(),
+        "landmarks": None if face.landmarks is None else pack_array(face.landmarks),
+    }
+
+
+def face_from_json(fields: dict[str, Any]) -> Face:
+    """The face of `face_to_json`."""
+    packed = fields["landmarks"]
+    landmarks = None if packed is None else unpack_array(packed).reshape(-1, 3)
+    return Face(np.array(fields["box"]), fields["score"], np.array(fields["keypoints"]), landmarks)
+
+
+def pack_array(values: NDArray[np.float64]) -> str:
+    """Base64 of little-endian float64: exact, so that a picture and a video are rendered from the same numbers."""
+    return base64.b64encode(values.astype("<f8").tobytes()).decode("ascii")
+
+
+def unpack_array(text: str) -> NDArray[np.float64]:
+    """The values of `pack_array`, flat."""
+    return np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64)
+
+
+def _recorded_to_json(recorded: RecordedFace) -> dict[str, Any]:
     return {
         "track": recorded.track,
         "source": recorded.source,
         "mask": None if recorded.mask_parameters is None else asdict(recorded.mask_parameters),
-        "score": face.score,
-        "box": face.box.tolist(),
-        "keypoints": face.keypoints.tolist(),
-        "landmarks": None if face.landmarks is None else _pack(face.landmarks),
+        **face_to_json(recorded.face),
     }
 
 
-def _face_from_json(fields: dict[str, Any]) -> RecordedFace:
-    landmarks = None if fields["landmarks"] is None else _unpack(fields["landmarks"])
-    box, keypoints = np.array(fields["box"]), np.array(fields["keypoints"])
+def _recorded_from_json(fields: dict[str, Any]) -> RecordedFace:
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
-    face = Face(box, fields["score"], keypoints, landmarks)
-    return RecordedFace(face, fields["track"], fields["source"], mask_parameters)
-
-
-def _pack(landmarks: Points) -> str:
-    """Dense landmarks as base64 of little-endian float64: exact, so that a picture and a video are rendered from the same numbers."""
-    return base64.b64encode(landmarks.astype("<f8").tobytes()).decode("ascii")
-
-
-def _unpack(text: str) -> Points:
-    return np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64).reshape(-1, 3)
+    return RecordedFace(face_from_json(fields), fields["track"], fields["source"], mask_parameters)

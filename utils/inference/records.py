@@ -184,6 +184,7 @@ class ModelPack:
         version: of the weights, for provenance.
         detector, landmarker, embedder, generator: the models; a pack whose generator needs no dense landmarks has no landmarker.
         similarity_th: cosine similarity from which on two faces count as one person.
+        settings: what else its answers depend on, in words.
     """
 
     name: str
@@ -193,3 +194,4 @@ class ModelPack:
     embedder: Embedder
     generator: Generator
     similarity_th: float
+    settings: str = ""

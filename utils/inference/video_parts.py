@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 
@@ -18,8 +18,6 @@ from utils.inference.video_probing import VideoInfo, open_video, video_stream
 
 FINEST_TIME_BASE = Fraction(1, 10_000_000)  # that a MOV file's clock is given here
 
-Item = TypeVar("Item")
-
 
 @dataclass(frozen=True)
 class Timeline:
@@ -27,12 +25,12 @@ class Timeline:
 
     Attributes:
         video: the original, with the clock and rate of the result.
-        counts: of every analysed frame, how many frames of the result show it.
+        sources: of every frame of the result, the number of the original's frame that it shows; never falling.
         times: time stamp of every frame of the result, in units of `video.time_base`.
     """
 
     video: VideoInfo
-    counts: Sequence[int]
+    sources: Sequence[int]
     times: Sequence[int]
 
 
@@ -74,7 +72,7 @@ def show_at(video: VideoInfo, pts: Sequence[int], out_fps: Fraction | None) -> T
         out_fps: None keeps every frame and its time.
     """
     if out_fps is None:
-        return Timeline(video, [1] * len(pts), pts)
+        return Timeline(video, range(len(pts)), pts)
     time_base = max(_common_divisor(video.time_base, 1 / out_fps), FINEST_TIME_BASE)
     clock = replace(
         video,
@@ -88,27 +86,9 @@ def show_at(video: VideoInfo, pts: Sequence[int], out_fps: Fraction | None) -> T
     end_s = video.end_s if video.end_s is not None else (pts[-1] + usual) * video.time_base
     count = max(1, round((end_s - start_s) * out_fps))
     middles = [(start_s + (Fraction(2 * number + 1, 2)) / out_fps) / video.time_base for number in range(count)]
-    counts = [0] * len(pts)
-    for middle in middles:
-        counts[bisect.bisect_left(pts, middle) - 1] += 1
+    sources = [bisect.bisect_left(pts, middle) - 1 for middle in middles]
     first = round(start_s / time_base)
-    return Timeline(clock, counts, [first + round(number / (out_fps * time_base)) for number in range(count)])
-
-
-def shown(items: Iterable[Item], counts: Iterable[int]) -> Iterator[Item]:
-    """Those of `items` that are shown at all."""
-    return (item for item, count in zip(items, counts, strict=True) if count)
-
-
-def repeated(items: Iterable[Item], counts: Iterable[int]) -> Iterator[Item]:
-    """What `shown` left of the items, each as often as it is shown.
-
-    >>> "".join(repeated("ac", [2, 0, 3]))
-    'aaccc'
-    """
-    for item, count in zip(items, (count for count in counts if count), strict=True):
-        for _ in range(count):
-            yield item
+    return Timeline(clock, sources, [first + round(number / (out_fps * time_base)) for number in range(count)])
 
 
 def _place(moment: Moment, times: Sequence[int], video: VideoInfo) -> int:

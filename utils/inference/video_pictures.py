@@ -110,6 +110,11 @@ def read_webp(path: Path) -> VideoInfo:
     return _info(path, WEBP, size, rate, WEBP_TIME_BASE, len(durations), seconds, 8)
 
 
+def target_files(video: VideoInfo) -> list[Path]:
+    """The files that a video is read from."""
+    return [path for _, path in sequence_files(video.path)] if video.container == PICTURE_FILES else [video.path]
+
+
 def first_number(video: VideoInfo, first_pts: int) -> int:
     """What the first picture of a result is called: as its original is, else 1."""
     return sequence_files(video.path)[first_pts][0] if video.container == PICTURE_FILES else 1

@@ -1,7 +1,4 @@
-"""From rendered frames to the segments of a video: the encoding that fits, and the original's samples beside every result.
-
-Segments have a fixed length and are encoded each by itself, so that every run makes the same ones.
-"""
+"""From rendered frames to the segments of a video: the encoding that fits, and the original's samples beside every result."""
 
 from __future__ import annotations
 
@@ -9,24 +6,22 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from utils.errors import BadArgument
 from utils.inference.colour_tags import HDR_TRANSFERS
 from utils.inference.core import finish
 from utils.inference.frame_files import FrameFiles, stage_frame
+from utils.inference.frame_records import FrameRecord
 from utils.inference.records import Composition, Image
 from utils.inference.video_codecs import Encoding, choose_encoding
 from utils.inference.video_encoding import write_segment
 from utils.inference.video_options import VideoOptions
-from utils.inference.video_parts import Timeline
 from utils.inference.video_pixels import StoredFrame, encodable
 from utils.inference.video_probing import VideoInfo
 
 logger = logging.getLogger(__name__)
-
-SEGMENT_FRAMES = 250  # rendered, encoded and closed together
 
 
 def encoding_for(video: VideoInfo, out: Path, options: VideoOptions) -> Encoding:
@@ -50,6 +45,9 @@ def encoding_for(video: VideoInfo, out: Path, options: VideoOptions) -> Encoding
     return encoding
 
 
+Generate: TypeAlias = Callable[[Iterator[tuple[Image, FrameRecord]]], Iterator[Composition]]
+
+
 @dataclass(frozen=True, eq=False)
 class RenderedFrame:
     """A frame as it was decoded, what was generated for it, and the (H, W, 3) BGR uint8 picture that the two give."""
@@ -59,55 +57,54 @@ class RenderedFrame:
     result: Image
 
 
-def render_beside(
-    frames: Iterable[StoredFrame], generate: Callable[[Iterator[Image]], Iterator[Composition]]
-) -> Iterator[RenderedFrame]:
+def render_beside(frames: Iterable[tuple[StoredFrame, FrameRecord]], generate: Generate) -> Iterator[RenderedFrame]:
     """Every frame with what `generate` makes of it.
 
     Args:
-        frames: the originals.
+        frames: the originals with their records.
         generate: takes their pictures and gives one composition for each, in order, however many it takes ahead.
     """
     waiting: deque[StoredFrame] = deque()
 
-    def pictures() -> Iterator[Image]:
-        for frame in frames:
+    def pictures() -> Iterator[tuple[Image, FrameRecord]]:
+        for frame, record in frames:
             waiting.append(frame)
-            yield frame.bgr
+            yield frame.bgr, record
 
     for composition in generate(pictures()):
         yield RenderedFrame(waiting.popleft(), composition, finish(composition))
 
 
-def write_segments(
-    rendered: Iterable[RenderedFrame], timeline: Timeline, folder: Path, encoding: Encoding | None, files: FrameFiles
-) -> list[Path]:
-    """Encode the frames of a result in segments, each by itself, and stage pictures of them.
+def write_rendered(
+    frames: Iterable[RenderedFrame],
+    segment: Path,
+    first: int,
+    video: VideoInfo,
+    encoding: Encoding | None,
+    files: FrameFiles,
+) -> None:
+    """Encode the frames of a segment, and stage pictures of them in the folder of the same name without extension.
 
     Args:
-        rendered: all frames, in order.
-        timeline: when they are shown.
-        folder: where the segments go.
+        frames: in order.
+        segment: gets its name when all is there; empty if only pictures are wanted.
+        first: place of the first frame in the result.
+        video: with the rate of the result.
         encoding: None if only pictures are wanted.
         files: which pictures are.
-
-    Returns:
-        The paths of the segments; the pictures of one lie in the folder of the same name without extension.
     """
-    frames, segments = iter(rendered), []
-    for first in range(0, len(timeline.times), SEGMENT_FRAMES):
-        segments.append(folder / f"segment_{first // SEGMENT_FRAMES:06d}.mp4")
-        staged = _staged(islice(frames, SEGMENT_FRAMES), first, segments[-1].with_suffix(""), files)
-        if encoding is None:
-            deque(staged, maxlen=0)
-        else:
-            planes = (encodable(frame.original, frame.result, timeline.video, encoding) for frame in staged)
-            write_segment(planes, segments[-1], timeline.video, encoding)
-    return segments
+    staged = _staged(frames, first, segment.with_suffix(""), files)
+    partial = segment.with_name(f"{segment.name}.partial")
+    if encoding is None:
+        deque(staged, maxlen=0)
+        partial.touch()
+    else:
+        planes = (encodable(frame.original, frame.result, video, encoding) for frame in staged)
+        write_segment(planes, partial, video, encoding)
+    partial.replace(segment)
 
 
 def _staged(frames: Iterable[RenderedFrame], first: int, folder: Path, files: FrameFiles) -> Iterator[RenderedFrame]:
-    """The same frames, each with its pictures written; `first` is the place of the first in the result."""
     for position, frame in enumerate(frames, first):
         stage_frame(position, frame.original, frame.composition, frame.result, folder, files)
         yield frame

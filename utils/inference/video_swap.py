@@ -1,27 +1,37 @@
-"""The stages of a video in order, each from files of the workspace to files of the workspace: analyse, plan, render."""
+"""The stages of a video in order, each from files of the workspace to files of the workspace: analyse, plan, render.
+
+Segments have a fixed length and are rendered and encoded each by itself, so that every run makes the same ones.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TextIO, TypeVar
 
 from utils.errors import UnreadableInput
-from utils.inference.core import AnalysisSummary, analyse_frames, generate_faces
+from utils.inference.checkpoint import analysis_from_json, analysis_to_json
+from utils.inference.core import Analysis
+from utils.inference.frame_files import FrameFiles
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.people import Casting
 from utils.inference.plan import mask_chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack
-from utils.inference.tracking import Tracker
-from utils.inference.video_parts import Timeline, repeated, shown
-from utils.inference.video_processing import StoredFrame, VideoInfo, get_frames, get_target
-from utils.inference.video_rendering import RenderedFrame, render_beside
+from utils.inference.tracking import FaceTrack, Tracker
+from utils.inference.video_parts import Timeline
+from utils.inference.video_processing import Encoding, StoredFrame, VideoInfo, get_frames, get_target
+from utils.inference.video_rendering import Generate, render_beside, write_rendered
+from utils.inference.workspace import Workspace, replace_durably
 
 logger = logging.getLogger(__name__)
 
 FEWEST_FRAMES = 0.9  # of those that the container announces, which may be an estimate
+SEGMENT_FRAMES = 250  # rendered, encoded and closed together; also from one checkpoint of the analysis to the next
 
 Item = TypeVar("Item")
 
@@ -39,41 +49,66 @@ def no_progress(items: Iterable[Item], description: str, total: int | None) -> I
 
 
 def analyse_video(
-    video: VideoInfo, pack: ModelPack, tracker: Tracker, summary: AnalysisSummary, path: Path, progress: Progress
-) -> list[int]:
-    """Write the record of every frame to `path`; return the time stamps."""
-    pts = []
-    frames = progress(get_target(video), "analyse", video.frame_count_estimate)
-    with path.open("w", encoding="utf-8") as file:
-        for record in analyse_frames(frames, pack, tracker, summary):
+    video: VideoInfo, pack: ModelPack, similarity_th: float, workspace: Workspace, progress: Progress
+) -> tuple[Analysis, list[int]]:
+    """Write the record of every frame, from the last checkpoint on if there is one; return what was seen, and the time stamps."""
+    analysis, pts = _restore(pack, similarity_th, workspace)
+    frames = get_target(video, pts[-1] if pts else None)
+    remaining = None if video.frame_count_estimate is None else max(0, video.frame_count_estimate - len(pts))
+    with workspace.seen.open("a", encoding="utf-8") as file:
+        for record in analysis.analyse(progress(islice(frames, bool(pts), None), "analyse", remaining)):
             write_record(file, record)
             pts.append(record.pts)
+            if len(pts) % SEGMENT_FRAMES == 0:
+                _save(analysis, file, workspace)
+        _save(analysis, file, workspace)
     expected = video.frame_count_estimate or 0
     if len(pts) < FEWEST_FRAMES * expected:
         logger.warning(
             f"only {len(pts)} of about {expected} frames of {str(video.path)!r} could be decoded; is it cut short?"
         )
-    return pts
+    return analysis, pts
+
+
+def _save(analysis: Analysis, file: TextIO, workspace: Workspace) -> None:
+    """Make sure that the analysis can go on from here."""
+    file.flush()
+    os.fsync(file.fileno())
+    state = {"bytes": os.fstat(file.fileno()).st_size, **analysis_to_json(analysis)}
+    replace_durably(workspace.checkpoint, json.dumps(state))
+
+
+def _restore(pack: ModelPack, similarity_th: float, workspace: Workspace) -> tuple[Analysis, list[int]]:
+    """The analysis at its last checkpoint, or a new one; and the time stamps of the frames that it has seen."""
+    if not workspace.checkpoint.exists():
+        workspace.seen.unlink(missing_ok=True)
+        return Analysis(pack, Tracker(pack.embedder, similarity_th)), []
+    state = json.loads(workspace.checkpoint.read_text(encoding="utf-8"))
+    os.truncate(workspace.seen, state["bytes"])
+    pts, last = [], None
+    for last in read_records(workspace.seen):
+        pts.append(last.pts)
+    assert last is not None, "a checkpoint follows a record"
+    return analysis_from_json(state, last, pack, similarity_th), pts
 
 
 def plan_video(
     video: VideoInfo,
     pack: ModelPack,
-    tracker: Tracker,
+    tracks: Sequence[FaceTrack],
     casting: Casting,
     sources: Sequence[Identity],
-    seen: Path,
-    planned: Path,
+    workspace: Workspace,
 ) -> int:
-    """Turn the analysis at `seen` into the records at `planned`; return how many faces are swapped."""
+    """Turn the records of the analysis into those of the plan; return how many faces are swapped."""
 
     def frame_at(pts: int) -> Image:
         return next(image for _, image in get_target(video, pts, max_frames=1))
 
     choose_mask = mask_chooser(pack, sources, frame_at)
     swaps = 0
-    with planned.open("w", encoding="utf-8") as file:
-        for record in plan_records(read_records(seen), tracker.tracks, casting.source_of_track, choose_mask):
+    with workspace.planned.open("w", encoding="utf-8") as file:
+        for record in plan_records(read_records(workspace.seen), tracks, casting.source_of_track, choose_mask):
             write_record(file, record)
             swaps += len(record.swaps)
     return swaps
@@ -81,25 +116,64 @@ def plan_video(
 
 def render_video(
     video: VideoInfo,
-    planned: Path,
-    pack: ModelPack,
-    sources: Sequence[Identity],
-    batch_size: int,
-    strength: float,
+    pts: Sequence[int],
     timeline: Timeline,
-) -> Iterator[RenderedFrame]:
-    """The frames to show, in order."""
-    frames = shown(_checked_frames(get_frames(video), read_records(planned)), timeline.counts)
-    records = shown(read_records(planned), timeline.counts)
-    rendered = render_beside(
-        frames, lambda images: generate_faces(images, records, pack, sources, batch_size, strength)
-    )
-    return repeated(rendered, timeline.counts)
+    generate: Generate,
+    encoding: Encoding | None,
+    files: FrameFiles,
+    workspace: Workspace,
+    progress: Progress,
+) -> list[Path]:
+    """Swap and write the segments that are not there yet; return the paths of all.
+
+    Args:
+        video: the target.
+        pts: time stamps of its frames.
+        timeline: which of them are shown, and when.
+        generate: `generate_faces` of pack and sources.
+        encoding, files: see `write_rendered`.
+        workspace: with the plan; takes the segments.
+        progress: shows the work.
+    """
+    starts = range(0, len(timeline.sources), SEGMENT_FRAMES)
+    segments = [workspace.segment(number) for number in range(len(starts))]
+    done = next((number for number, segment in enumerate(segments) if not segment.exists()), len(segments))
+    if done == len(segments):
+        return segments
+    first = timeline.sources[starts[done]]
+    decoded = get_frames(video, pts[first] if first else None)
+    records = islice(read_records(workspace.planned), first, None)
+    frames = _Numbered(iter(progress(_checked_frames(decoded, records), "swap", len(pts) - first)), first)
+    for segment, start in zip(segments[done:], starts[done:], strict=True):
+        # Batches end with their segment, so that a segment is the same whether those before it were rendered now or found.
+        counts = Counter(timeline.sources[start : start + SEGMENT_FRAMES])
+        rendered = render_beside((frames.at(number) for number in counts), generate)
+        repeated = (frame for frame, count in zip(rendered, counts.values(), strict=True) for _ in range(count))
+        write_rendered(repeated, segment, start, timeline.video, encoding, files)
+    return segments
 
 
-def _checked_frames(frames: Iterable[StoredFrame], records: Iterable[FrameRecord]) -> Iterator[StoredFrame]:
-    """The frames of a second decoding, provided that it gives those that were analysed."""
-    for decoded, record in zip_longest(frames, records):
-        if decoded is None or record is None or decoded.pts != record.pts:
+class _Numbered:
+    """Items by rising numbers; the last one can be had again, for a frame that is repeated across the border of two segments."""
+
+    def __init__(self, items: Iterator[tuple[StoredFrame, FrameRecord]], first: int) -> None:
+        self._items = items
+        self._next = first
+        self._last: tuple[StoredFrame, FrameRecord] | None = None
+
+    def at(self, number: int) -> tuple[StoredFrame, FrameRecord]:
+        """The item of this number; those before it are passed over."""
+        while self._last is None or self._next <= number:
+            self._last = next(self._items)
+            self._next += 1
+        return self._last
+
+
+def _checked_frames(
+    decoded: Iterable[StoredFrame], records: Iterable[FrameRecord]
+) -> Iterator[tuple[StoredFrame, FrameRecord]]:
+    """The frames of a second decoding with their records, provided that they are those that were analysed."""
+    for frame, record in zip_longest(decoded, records):
+        if frame is None or record is None or frame.pts != record.pts:
             raise UnreadableInput("the target's frames changed between two readings; is the file still being written?")
-        yield decoded
+        yield frame, record
