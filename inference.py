@@ -25,6 +25,7 @@ from utils.files import refuse_to_overwrite
 from utils.flags import build_parser
 from utils.model_files.flags import manage_weights
 from utils.version import __version__
+from utils.video_flags import video_options
 
 if TYPE_CHECKING:
     from models.packs import GhostOptions
@@ -73,6 +74,7 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
     else:
         args.target = args.target_video or EXAMPLES / "videos" / "eileen_collins.mp4"
         args.out = args.out_video_name or EXAMPLES / "results" / "result.mp4"
+    args.video_options = video_options(args)
     refuse_to_overwrite(args.out, (args.target, *chain(*args.source_paths, *args.target_faces_paths)))
     return args
 
@@ -183,17 +185,18 @@ def identify_people(swapper: FaceSwapper, people: Sequence[Sequence[Path]]) -> l
 def run(args: argparse.Namespace) -> Path:
     """Do what the flags say; return the path of the result."""
     from utils.inference.face_swapper import FaceSwapper
-    from utils.inference.video_processing import check_video_extension
+    from utils.inference.frame_files import check_output
     from utils.inference.video_swap import no_progress
     from utils.pictures import check_picture_extension, read_picture, write_picture
 
-    (check_picture_extension if args.image_to_image else check_video_extension)(args.out)
+    (check_picture_extension if args.image_to_image else check_output)(args.out)
     picture = read_picture(args.target) if args.image_to_image else None
     swapper = FaceSwapper(
         init_models(args),
         args.similarity_th,
         args.batch_size,
         args.min_face,
+        args.strength,
         no_progress if args.quiet else show_progress,
     )
     sources = identify_people(swapper, args.source_paths)
@@ -202,7 +205,8 @@ def run(args: argparse.Namespace) -> Path:
         result, report = swapper.swap_image(picture.bgr, sources, persons, str(args.target), args.swap == "all")
         write_picture(args.out, picture, result)
     else:
-        report = swapper.swap_video(args.target, args.out, sources, persons, args.swap == "all", args.resume)
+        everybody, options = args.swap == "all", args.video_options
+        report = swapper.swap_video(args.target, args.out, sources, persons, everybody, args.resume, options)
     note(args, f"swapped {count(report.swaps, 'face')} in {count(report.frames, 'frame')}")
     return args.out
 
@@ -218,7 +222,8 @@ def run_instead(args: argparse.Namespace) -> int | None:
         complete(args)
         progress = no_progress if args.quiet else show_progress
         pack = init_models(args)
-        for line in list_faces(args.target, args.image_to_image, args.list_faces, pack, args.similarity_th, progress):
+        options = None if args.image_to_image else args.video_options
+        for line in list_faces(args.target, options, args.list_faces, pack, args.similarity_th, progress):
             tell_result(line)
         return 0
     if args.doctor:

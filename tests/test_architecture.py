@@ -19,18 +19,21 @@ LAYERS = [
     ["models.packs"],
     ["utils.inference.face_swapper"],
     ["utils.inference.request", "utils.inference.video_swap"],
+    ["utils.inference.video_rendering"],
+    ["utils.inference.frame_files"],
     ["models.checkpoints"],
     ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
     ["models.aei_net", "models.sr_net", "models.enhancement"],
     ["models.aei_encoders", "models.aad"],
     ["utils.inference.checkpoint"],
-    ["utils.inference.core", "utils.inference.video_processing", "utils.pictures"],
+    ["utils.inference.core", "utils.inference.video_processing", "utils.inference.video_parts"],
+    ["utils.inference.video_pictures", "utils.pictures"],
     ["utils"],
 ]
 # The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
 PURE = [
     *("alignment", "boxes", "matching", "masks", "smoothing", "landmark_smoothing", "record_smoothing", "blending"),
-    *("records", "image_processing", "core"),
+    *("records", "image_processing", "core", "planes", "colour_views"),
 ]
 PURE_PACKAGES = {"numpy", "cv2", "scipy"}
 

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.inference.blending import blend_bands, paste_back
+from utils.inference.image_processing import get_final_image, get_layers
+from utils.inference.records import AlignedFace, GeneratedFace
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "composition.npz"
 SIZE = 96
@@ -150,3 +152,39 @@ def test_coarse_structure_crosses_a_wider_border_than_fine():
     assert np.count_nonzero((row > 60) & (row < 190)) > 12
     assert row[4] == pytest.approx(50, abs=1)
     assert row[-4] == pytest.approx(200, abs=1)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+def test_strength_mixes_the_result_with_the_frame(strength):
+    frame, face = noise(0, 200, 200), noise(1, SIZE, SIZE)
+    place = similarity(1.1, 0.2, 10, -5)
+    whole, result = (paste_back(frame, face, disc(), place, value) for value in (1.0, strength))
+    mixed = frame + (whole.astype(float) - frame) * strength
+    assert np.abs(result - mixed).max() <= 1
+    if strength == 0:
+        np.testing.assert_array_equal(result, frame)
+
+
+def test_the_layers_laid_over_the_frame_give_the_final_image():
+    frame = noise(0, 220, 260)
+    places = [similarity(1.1, 0.2, 10, -5), similarity(0.9, -0.3, -40, 20), similarity(1, 0, 900, 900)]
+    aligned = [AlignedFace(noise(9, SIZE, SIZE), place, None) for place in places]
+    generated = [GeneratedFace(noise(number, SIZE, SIZE), disc()) for number in range(1, 4)]
+    for strength in (1.0, 0.6):
+        faces, matte = get_layers(frame, aligned, generated, strength)
+        assert (faces.shape, faces.dtype, matte.shape, matte.dtype) == (
+            frame.shape,
+            np.uint8,
+            frame.shape[:2],
+            np.uint16,
+        )
+        weight = matte[..., None] / 65535
+        laid = frame * (1 - weight) + faces * weight
+        assert np.abs(laid - get_final_image(frame, aligned, generated, strength)).max() <= 1.6  # three roundings
+        assert matte.max() == round(65535 * strength) or strength != 1
+        assert not faces[matte == 0].any()
+
+
+def test_a_frame_without_a_face_has_empty_layers():
+    faces, matte = get_layers(noise(0, 40, 50), [], [])
+    assert not faces.any() and not matte.any()

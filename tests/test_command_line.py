@@ -150,6 +150,15 @@ def test_a_video_keeps_its_frames_times_and_sound(command_line, tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_part_of_a_video_is_swapped_and_written(command_line, tmp_path):
+    out = tmp_path / "part.mp4"
+    finished = command_line("--start", "90f", "--end", "00:00:03.8", "--out_video_name", out)
+    assert finished.returncode == DONE, finished.stderr
+    assert "swapped 5 faces in 5 frames" in finished.stderr
+    with av.open(str(out)) as container:
+        assert [round(frame.time * 25) for frame in container.decode(video=0)] == list(range(5))
+
+
 def test_chosen_persons_get_their_own_sources(command_line, tmp_path, collins, hopper):
     both = np.hstack([collins[:500], cv2.resize(hopper[:500], (512, 500))])
     cv2.imwrite(str(tmp_path / "both.png"), both)
@@ -189,6 +198,13 @@ def test_chosen_persons_get_their_own_sources(command_line, tmp_path, collins, h
         ((*IMAGE, "--source_paths", HOPPER, COLLINS), ["--target_faces_paths"]),
         ((*IMAGE, "--source_paths", HOPPER, "--target_faces_paths", HOPPER, COLLINS), ["one source for each person"]),
         ((*IMAGE, "--pack", "builtin", "--use_sr"), ["--use_sr", "ghost pack"]),
+        (("--codec", "h265"), ["h265", "hevc"]),
+        (("--codec", "prores"), ["prores", "result.mp4", "*.mov"]),
+        (("--start", "1.5s"), ["1.5s", "00:01:02.5", "120f"]),
+        (("--start", "9"), ["--start 9", "100 frames"]),
+        (("--out_fps", "0"), ["--out_fps", "30000/1001"]),
+        ((*IMAGE, "--crf", "20"), ["--crf", "image"]),
+        ((*IMAGE, "--strength", "1.1"), ["1.1", "0 to 1"]),
         ((*IMAGE, "--device", "gpu"), ["gpu", "cuda:1"]),
         ((*IMAGE, "--pack", "builtin", "--device", "cuda"), ["--device cuda"]),
     ],

@@ -1,6 +1,7 @@
 """A run that is interrupted anywhere and resumed gives the same file as one that is not."""
 
 import json
+from fractions import Fraction
 
 import pytest
 from conftest import ROOT
@@ -11,6 +12,7 @@ from utils.inference.checkpoint import analysis_from_json, analysis_to_json
 from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.tracking import Tracker
+from utils.inference.video_options import VideoOptions
 from utils.inference.video_processing import get_target, read_video
 
 FRAMES, SEGMENT_FRAMES = 25, 8
@@ -134,3 +136,21 @@ def test_the_state_of_an_analysis_survives_json_exactly(pack, clip):
         assert [face.face.landmarks.tobytes() for face in found.faces] == [
             face.face.landmarks.tobytes() for face in expected.faces
         ]
+
+
+@pytest.mark.parametrize("fps", [None, 40])
+def test_pictures_and_another_rate_survive_an_interruption(pack, hopper, clip, tmp_path, fps):
+    source = FaceSwapper(pack).identify(hopper, "hopper")
+    results = []
+    for name in ("whole", "halves"):
+        folder = tmp_path / name
+        options = VideoOptions(keep_frames=folder / "frames", matte=folder / "matte", out_fps=fps and Fraction(fps))
+        arguments = (clip, folder / "out.mp4", [source])
+        if name == "halves":
+            with pytest.raises(Stopped):
+                FaceSwapper(pack, progress=stop_after("swap", 13)).swap_video(*arguments, options=options)
+        FaceSwapper(pack).swap_video(*arguments, resume=name == "halves", options=options)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        results.append({str(path.relative_to(folder)): path.read_bytes() for path in files})
+    assert len(results[0]) == 1 + 3 * (40 if fps else FRAMES)
+    assert results[0] == results[1]

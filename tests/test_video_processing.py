@@ -15,15 +15,19 @@ import pytest
 from media_makers import Track, beep_times, draw, flash_times, frame_times, make_clip, payloads, run_ffmpeg
 
 from utils.errors import BadArgument, UnreadableInput, UnwritableOutput
+from utils.inference.video_options import VideoOptions
 from utils.inference.video_processing import (
     SegmentEncoder,
     check_video_extension,
+    choose_encoding,
+    encodable,
     get_final_video,
+    get_frames,
     get_target,
     read_video,
-    segment_codec,
     write_segment,
 )
+from utils.inference.video_rendering import encoding_for
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_CLIPS = sorted((ROOT.parent / "shared" / "media" / "videos").glob("*.mp4"))
@@ -34,18 +38,29 @@ IRREGULAR = [
     *np.cumsum(np.random.default_rng(3).integers(250, 3000, 49)).tolist(),
 ]  # 1/30000 s; the average is true nowhere
 BEEPS = (0.4, 1.2)
+DEFAULT_OPTIONS = VideoOptions()
+H264 = choose_encoding(Path("out.mp4"))
 
 
-def process(source: Path, out: Path, segment_frames: int = 20) -> tuple[list[int], list[Path]]:
+def grey(width, height, count=1):
+    """Planes of grey pictures."""
+    halves = (np.full((height // 2, width // 2), 128, np.uint8),) * 2
+    return [(np.full((height, width), 100 + index, np.uint8), *halves) for index in range(count)]
+
+
+def process(
+    source: Path, out: Path, segment_frames: int = 20, options: VideoOptions = DEFAULT_OPTIONS
+) -> tuple[list[int], list[Path]]:
     """What the pipeline does, without a swap: every frame through the encoder, in segments."""
     video = read_video(source)
     times: list[int] = []
     segments: list[Path] = []
-    frames = get_target(video)
+    frames, encoding = get_frames(video), encoding_for(video, out, options)
     while chunk := list(itertools.islice(frames, segment_frames)):
-        times += [pts for pts, _ in chunk]
+        times += [frame.pts for frame in chunk]
         segments.append(out.with_name(f"{out.stem}.{len(segments)}.part"))
-        assert write_segment((image for _, image in chunk), segments[-1], video, segment_codec(out)) == len(chunk)
+        planes = (encodable(frame, frame.bgr, video, encoding) for frame in chunk)
+        assert write_segment(planes, segments[-1], video, encoding) == len(chunk)
     get_final_video(segments, times, video, out, "face swapped (test)")
     return times, segments
 
@@ -368,17 +383,17 @@ def test_extensions():
 def test_encoder_without_a_folder(clips, tmp_path):
     video = read_video(clips / "silent.mp4")
     with pytest.raises(UnwritableOutput, match="No such file") as caught:
-        write_segment((image for _, image in get_target(video)), tmp_path / "none" / "segment", video)
+        write_segment(grey(160, 120, 50), tmp_path / "none" / "segment", video, H264)
     assert "\n" not in str(caught.value)
 
 
 def test_encoder_that_dies(clips, tmp_path):
     video = read_video(clips / "silent.mp4")
-    with pytest.raises(UnwritableOutput), SegmentEncoder(tmp_path / "segment", video) as encoder:
-        encoder.write(draw(0, 160, 120))
+    with pytest.raises(UnwritableOutput), SegmentEncoder(tmp_path / "segment", video, H264) as encoder:
+        encoder.write(grey(160, 120)[0])
         encoder._process.kill()
-        for index in range(200):
-            encoder.write(draw(index, 160, 120))
+        for _ in range(200):
+            encoder.write(grey(160, 120)[0])
     assert encoder._process.returncode is not None
     assert not (tmp_path / "segment").exists()
 
@@ -386,9 +401,9 @@ def test_encoder_that_dies(clips, tmp_path):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_encoder_stops_with_its_frames(clips, tmp_path, error):
     video = read_video(clips / "silent.mp4")
-    encoder = SegmentEncoder(tmp_path / "segment", video)
+    encoder = SegmentEncoder(tmp_path / "segment", video, H264)
     with pytest.raises(error), encoder:
-        encoder.write(draw(0, 160, 120))
+        encoder.write(grey(160, 120)[0])
         raise error
     assert encoder._process.returncode is not None
     assert not (tmp_path / "segment").exists()
@@ -397,10 +412,10 @@ def test_encoder_stops_with_its_frames(clips, tmp_path, error):
 def test_wrong_frames_and_counts_are_defects(clips, tmp_path):
     video = read_video(clips / "silent.mp4")
     with pytest.raises(ValueError, match="instead of"):
-        write_segment([draw(0, 80, 60)], tmp_path / "segment", video)
+        write_segment(grey(80, 60), tmp_path / "segment", video, H264)
     with pytest.raises(UnwritableOutput):
-        write_segment([], tmp_path / "segment", video)
-    write_segment([draw(index, 160, 120) for index in range(5)], tmp_path / "segment", video)
+        write_segment([], tmp_path / "segment", video, H264)
+    write_segment(grey(160, 120, 5), tmp_path / "segment", video, H264)
     for times in ([0, 512, 1024, 1536], [0, 512, 1024, 1536, 2048, 2560]):
         with pytest.raises(ValueError, match="frames"):
             get_final_video([tmp_path / "segment"], times, video, tmp_path / "out.mp4", "")
@@ -417,14 +432,16 @@ def test_memory_does_not_grow(tmp_path):
     program = """
 import resource, sys
 from pathlib import Path
-from utils.inference.video_processing import get_final_video, get_target, read_video, write_segment
+from utils.inference.video_processing import (
+    choose_encoding, encodable, get_final_video, get_frames, read_video, write_segment)
 source, out, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 video, times = read_video(source), []
 def frames():
-    for pts, image in get_target(video, max_frames=count):
-        times.append(pts)
-        yield image
-write_segment(frames(), out.with_suffix(".part"), video)
+    for frame in get_frames(video, max_frames=count):
+        times.append(frame.pts)
+        yield encodable(frame, frame.bgr, video, encoding)
+encoding = choose_encoding(out)
+write_segment(frames(), out.with_suffix(".part"), video, encoding)
 get_final_video([out.with_suffix(".part")], times, video, out, "")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

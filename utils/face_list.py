@@ -16,7 +16,8 @@ from utils.inference.core import Analysis
 from utils.inference.people import FoundPerson, find_people
 from utils.inference.records import Face, Image, ModelPack
 from utils.inference.tracking import Tracker
-from utils.inference.video_processing import get_target, read_video
+from utils.inference.video_options import VideoOptions
+from utils.inference.video_processing import get_target, read_target
 from utils.inference.video_swap import Progress
 from utils.pictures import read_picture
 
@@ -24,13 +25,18 @@ MARGIN = 0.5  # around a face's box, in its sides: enough to be found again, too
 
 
 def list_faces(
-    target: Path, is_picture: bool, folder: Path, pack: ModelPack, similarity_th: float | None, progress: Progress
+    target: Path,
+    options: VideoOptions | None,
+    folder: Path,
+    pack: ModelPack,
+    similarity_th: float | None,
+    progress: Progress,
 ) -> list[str]:
     """Write one photo a person, and `people.json`.
 
     Args:
         target: picture or video.
-        is_picture: which of them.
+        options: which part of a video; None for a picture.
         folder: empty or not there yet.
         pack: the loaded models.
         similarity_th: None for the pack's own.
@@ -49,11 +55,11 @@ def list_faces(
         raise BadArgument(f"--list_faces {str(folder)!r} is not an empty folder; choose another name")
     threshold = pack.similarity_th if similarity_th is None else similarity_th
     analysis = Analysis(pack, Tracker(pack.embedder, threshold))
-    if is_picture:
+    if options is None:
         picture = read_picture(target).bgr
         _exhaust(analysis.analyse([(0, picture)]))
     else:
-        video = read_video(target)
+        video = read_target(target, options)
         _exhaust(analysis.analyse(progress(get_target(video), "analyse", video.frame_count_estimate)))
     people = find_people(analysis.tracker.tracks, analysis.tracker.companies, threshold)
     if not people:
@@ -61,7 +67,7 @@ def list_faces(
     fields, lines = [], []
     for number, person in enumerate(people, 1):
         best = person.best
-        frame = picture if is_picture else next(image for _, image in get_target(video, best.pts, max_frames=1))
+        frame = picture if options is None else next(image for _, image in get_target(video, best.pts, max_frames=1))
         path = folder / f"person_{number:02d}.png"
         with finished_file(path) as unfinished:
             unfinished.write_bytes(cv2.imencode(".png", crop_around(frame, best.face))[1].tobytes())

@@ -9,6 +9,7 @@ from pathlib import Path
 from models.packs import DEFAULTS, MIN_FACE_PX
 from utils.devices import PRECISIONS, is_device_name
 from utils.model_files.flags import add_weight_flags
+from utils.video_flags import add_video_flags
 
 LARGEST_STRIDE_PX = 32  # of SCRFD's maps; anything else breaks its grid of anchors
 EXIT_CODES = """exit codes:
@@ -168,6 +169,15 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         metavar="N",
         help=f"height in pixels below which a face is left as it is (default: {MIN_FACE_PX})",
     )
+
+    people.add_argument(
+        "--strength",
+        type=number_between(0, 1),
+        default=1.0,
+        metavar="X",
+        help="how much of the swap is shown; 0 gives the original (default: 1)",
+    )
+    add_video_flags(parser)
 
     models = parser.add_argument_group("models")
     models.add_argument(

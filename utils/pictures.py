@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from utils.errors import BadArgument, UnreadableInput
 from utils.files import finished_file
@@ -100,6 +100,14 @@ def to_bgr(pixels: Pixels) -> Image:
     if eight_bit.ndim == 2:
         return cv2.cvtColor(eight_bit, cv2.COLOR_GRAY2BGR)
     return eight_bit[:, :, :3]
+
+
+def to_deep_bgr(picture: Picture) -> NDArray[np.uint16]:
+    """Upright (H, W, 3) BGR uint16 of a picture that is stored with 16 bits."""
+    pixels = picture.stored.pixels
+    colours = cv2.merge([pixels] * 3) if pixels.ndim == 2 else pixels[:, :, :3]
+    upright = _turn(colours, *UPRIGHT_TURNS[picture.stored.orientation])
+    return np.ascontiguousarray(upright.astype(np.uint16, copy=False))
 
 
 def put_back(picture: Picture, result: Image) -> Pixels:

@@ -6,6 +6,8 @@ numbers; a face is continued beyond its crop by its edge pixels, a mask by zero.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,29 @@ SHRINK_FROM = 1.4  # crop pixels per frame pixel above which plain interpolation
 SHRUNK_SCALE = 1.15  # crop pixels per frame pixel after shrinking
 
 
-def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine) -> Image:
+@dataclass(frozen=True, eq=False)
+class WarpedFace:
+    """A generated face in the pixels of its frame, in the rectangle that its mask reaches.
+
+    Attributes:
+        left, top: of the rectangle.
+        image: (h, w, 3) BGR uint8.
+        weight: (h, w) float32 in [0, 1]; 1 shows `image`, 0 the frame.
+    """
+
+    left: int
+    top: int
+    image: Image
+    weight: Mask
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the rectangle."""
+        height, width = self.weight.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine, strength: float = 1.0) -> Image:
     """Blend a generated face into its frame.
 
     Args:
@@ -25,6 +49,7 @@ def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine) -> 
         face: (S, S, 3) BGR uint8, aligned.
         mask: (S, S) float32 in [0, 1]; 1 keeps `face`.
         frame_to_crop: (2, 3) float64, frame pixels (x, y) to crop pixels.
+        strength: in [0, 1], a factor of the mask: 0 gives the frame, 1 the whole swap.
 
     Returns:
         (H, W, 3) BGR uint8, equal to `frame` outside the warped mask.
@@ -34,28 +59,40 @@ def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine) -> 
 
     Source: GHOST, get_final_image. It blends the whole frame and truncates; here the mask's region is blended and rounded.
     """
-    if face.shape[:2] != mask.shape[:2]:
-        raise ValueError(f"face {face.shape[:2]} and mask {mask.shape[:2]} differ in size")
-    crop_to_frame, scale = invert(frame_to_crop), scale_of(frame_to_crop)
     result = frame.copy()
-    if scale > SHRINK_FROM:
-        face, mask, crop_to_frame = _shrink(face, mask, crop_to_frame, SHRUNK_SCALE / scale)
-    region = _warped_region(mask, crop_to_frame, frame.shape[0], frame.shape[1])
-    if region is None:
+    warped = warp_to_frame(face, mask, frame_to_crop, frame.shape[0], frame.shape[1], strength)
+    if warped is None:
         return result
-    left, top, right, bottom = region
-    crop_to_region = crop_to_frame.copy()
-    crop_to_region[:, 2] -= (left, top)
-    size = (right - left, bottom - top)
-    warped = cv2.warpAffine(face, crop_to_region, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    weight = cv2.warpAffine(mask, crop_to_region, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    below = result[top:bottom, left:right]
-    blended = cv2.subtract(warped, below, dtype=cv2.CV_32F)
-    blended *= weight[..., None]
+    below = result[warped.place]
+    blended = cv2.subtract(warped.image, below, dtype=cv2.CV_32F)
+    blended *= warped.weight[..., None]
     blended += below
     np.rint(blended, out=blended)
     below[:] = np.clip(blended, 0, 255, out=blended)
     return result
+
+
+def warp_to_frame(
+    face: Image, mask: Mask, frame_to_crop: Affine, height: int, width: int, strength: float = 1.0
+) -> WarpedFace | None:
+    """A generated face as `paste_back` lays it over a frame of this size; None if its mask does not reach it."""
+    if face.shape[:2] != mask.shape[:2]:
+        raise ValueError(f"face {face.shape[:2]} and mask {mask.shape[:2]} differ in size")
+    crop_to_frame, scale = invert(frame_to_crop), scale_of(frame_to_crop)
+    if scale > SHRINK_FROM:
+        face, mask, crop_to_frame = _shrink(face, mask, crop_to_frame, SHRUNK_SCALE / scale)
+    region = _warped_region(mask, crop_to_frame, height, width)
+    if region is None:
+        return None
+    left, top, right, bottom = region
+    crop_to_region = crop_to_frame.copy()
+    crop_to_region[:, 2] -= (left, top)
+    size = (right - left, bottom - top)
+    image = cv2.warpAffine(face, crop_to_region, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    weight = cv2.warpAffine(mask, crop_to_region, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    if strength != 1:
+        weight *= np.float32(strength)
+    return WarpedFace(left, top, image.astype(np.uint8, copy=False), weight.astype(np.float32, copy=False))
 
 
 def _shrink(face: Image, mask: Mask, crop_to_frame: Affine, factor: float) -> tuple[Image, Mask, Affine]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from utils.inference.cuts import CutDetector
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
-from utils.inference.records import AlignedFace, Face, Identity, Image, ModelPack
+from utils.inference.records import AlignedFace, Composition, Face, Identity, Image, ModelPack
 from utils.inference.tracking import Tracker
 
 THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
@@ -85,8 +85,25 @@ def model_inference(
     pack: ModelPack,
     sources: Sequence[Identity],
     batch_size: int,
+    strength: float = 1.0,
 ) -> Iterator[Image]:
-    """Render frames from their records, in order.
+    """Render frames from their records, in order: what `generate_faces` gives, put together."""
+    return map(finish, generate_faces(frames, pack, sources, batch_size, strength))
+
+
+def finish(composition: Composition) -> Image:
+    """The final image; the very frame if nothing was generated for it."""
+    return get_final_image(composition.frame, composition.aligned, composition.generated)
+
+
+def generate_faces(
+    frames: Iterable[tuple[Image, FrameRecord]],
+    pack: ModelPack,
+    sources: Sequence[Identity],
+    batch_size: int,
+    strength: float = 1.0,
+) -> Iterator[Composition]:
+    """Generate the faces of frames as their records say, in order.
 
     Faces are batched across frames. Frames wait only until `batch_size` faces (or the generator's own most useful number) are together,
     so memory does not grow with the length of the target. A frame without a swap passes through untouched.
@@ -96,6 +113,7 @@ def model_inference(
         pack: the loaded models.
         sources: the identities that the records' source numbers mean.
         batch_size: the most faces that the generator gets at once.
+        strength: in [0, 1], how much of the swap is shown.
     """
     most_faces = max(1, min(batch_size, pack.generator.max_batch))
     pending: list[_PendingFrame] = []
@@ -103,22 +121,23 @@ def model_inference(
         frame = _PendingFrame(image)
         # In the order of sources and tracks: where two masks overlap, the same person lies on top in every frame.
         for source, recorded in sorted(record.swaps, key=lambda swap: (swap[0], swap[1].track)):
-            frame.aligned.append(_crop(image, recorded, pack, record.index))
+            frame.aligned.append(_crop(image, recorded, pack, record.index, strength))
             frame.identities.append(sources[source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)
         if waiting_faces == 0 or waiting_faces >= most_faces or len(pending) > most_faces:
-            yield from _render(pending, pack, most_faces)
+            yield from _generate(pending, pack, most_faces)
             pending = []
-    yield from _render(pending, pack, most_faces)
+    yield from _generate(pending, pack, most_faces)
 
 
-def _crop(image: Image, recorded: RecordedFace, pack: ModelPack, seed: int) -> AlignedFace:
-    return crop_face(image, recorded.face, pack, seed, recorded.mask_parameters, recorded.strength, recorded.motion)
+def _crop(image: Image, recorded: RecordedFace, pack: ModelPack, seed: int, strength: float) -> AlignedFace:
+    strength *= recorded.strength
+    return crop_face(image, recorded.face, pack, seed, recorded.mask_parameters, strength, recorded.motion)
 
 
-def _render(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) -> Iterator[Image]:
-    """Generate the faces of waiting frames in batches and finish the frames."""
+def _generate(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) -> Iterator[Composition]:
+    """Generate the faces of waiting frames in batches."""
     aligned = [face for frame in pending for face in frame.aligned]
     identities = [identity for frame in pending for identity in frame.identities]
     generated = []
@@ -128,5 +147,6 @@ def _render(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) 
     place = 0
     for frame in pending:
         count = len(frame.aligned)
-        yield get_final_image(frame.image, frame.aligned, generated[place : place + count])
+        faces = tuple(generated[place : place + count])
+        yield Composition(frame.image, tuple(frame.aligned), faces)
         place += count

@@ -11,20 +11,27 @@ import numpy as np
 
 from utils.errors import NoFaceFound
 from utils.files import finished_file, refuse_to_overwrite, writing
-from utils.inference.core import Analysis, model_inference
+from utils.inference.core import Analysis, generate_faces, model_inference
+from utils.inference.frame_files import check_output, check_room, frame_files, publish_frames
 from utils.inference.image_processing import find_faces
 from utils.inference.matching import cosine_similarities
 from utils.inference.plan import SwapCount, plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
 from utils.inference.tracking import Tracker
-from utils.inference.video_processing import check_video_extension, get_final_video, read_video, segment_codec
+from utils.inference.video_options import VideoOptions
+from utils.inference.video_parts import show_at
+from utils.inference.video_pictures import first_number, target_files
+from utils.inference.video_processing import VideoInfo, get_final_video, read_target
+from utils.inference.video_rendering import Generate, encoding_for
 from utils.inference.video_swap import Progress, analyse_video, no_progress, plan_video, render_video
 from utils.inference.workspace import open_workspace
 from utils.marks import VIDEO_COMMENT
 from utils.version import __version__
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_OPTIONS = VideoOptions()
 
 
 class FaceSwapper:
@@ -41,6 +48,7 @@ class FaceSwapper:
         similarity_th: float | None = None,
         batch_size: int = 40,
         min_face_px: float | None = None,
+        strength: float = 1.0,
         progress: Progress = no_progress,
     ) -> None:
         """Take over the loaded models.
@@ -50,6 +58,7 @@ class FaceSwapper:
             similarity_th: cosine similarity in [-1, 1] from which on a face is taken for a person; None for the pack's own.
             batch_size: the most faces that are generated at once.
             min_face_px: height of a face's box below which it is left as it is; None for the pack's own.
+            strength: in [0, 1], how much of a swap is shown: 0 gives the original.
             progress: shows long work.
         """
         if min_face_px is not None:
@@ -58,6 +67,7 @@ class FaceSwapper:
         self.similarity_th = pack.similarity_th if similarity_th is None else similarity_th
         self.batch_size = batch_size
         self._progress = progress
+        self.strength = strength
 
     def identify(self, image: Image, name: str) -> Identity:
         """Who is in a photo: the largest face, with a warning if there are several.
@@ -124,7 +134,7 @@ class FaceSwapper:
         (record,) = plan_records(seen, tracks, casting.source_of_track, self.pack, size, None)
         count = SwapCount()
         count.add(record)
-        result = next(model_inference([(image, record)], self.pack, sources, self.batch_size))
+        result = next(model_inference([(image, record)], self.pack, sources, self.batch_size, self.strength))
         return result, swap_report(analysis, casting, count, name)
 
     def swap_video(
@@ -135,38 +145,52 @@ class FaceSwapper:
         persons: Sequence[Identity] = (),
         everybody: bool = False,
         resume: bool = False,
+        options: VideoOptions = DEFAULT_OPTIONS,
     ) -> SwapReport:
         """Swap faces in a video; frame times and sound stay as they are. See `swap_image` for the other arguments.
 
         Args:
             target: the video.
-            out: the result; its extension chooses the container.
+            out: the result; its extension chooses the container, and a pattern like `%05d.png` numbered pictures.
             resume: go on with what an interrupted call with the same arguments left beside `out`.
+            options: what of the video is swapped, and how it is written.
 
         Raises:
+            BadArgument: if the options contradict each other or the target.
             UnreadableInput: if the target cannot be decoded.
             UnwritableOutput: if the result cannot be written; a file that was there before stays.
         """
-        check_video_extension(out)
+        check_output(out)
         refuse_to_overwrite(out, [target])
+        files = frame_files(out, options)
+        if not resume:
+            check_room(files)
         request = SwapRequest(sources, persons, everybody, str(target))
-        video = read_video(target)
-        fingerprint = self._fingerprint(request, video.path, out)
+        video = read_target(target, options)
+        encoding = None if files.sequence else encoding_for(video, out, options)
+        fingerprint = self._fingerprint(request, video, out, options)
         with writing(out) as place, open_workspace(place, fingerprint, resume) as workspace:
             analysis, pts = analyse_video(video, self.pack, self.similarity_th, workspace, self._progress)
             casting = request.cast(analysis, self.pack.detector.det_thresh)
             count = plan_video(video, self.pack, analysis.tracker.tracks, casting, sources, workspace)
+            timeline = show_at(video, pts, options.out_fps)
+            files = replace(files, first=first_number(video, pts[0]))
             segments = render_video(
-                video, pts, self.pack, sources, self.batch_size, segment_codec(out), workspace, self._progress
+                video, pts, timeline, self._generator(sources), encoding, files, workspace, self._progress
             )
-            with finished_file(out) as unfinished:
-                get_final_video(segments, pts, video, unfinished, VIDEO_COMMENT)
+            if encoding is not None:
+                with finished_file(out) as unfinished:
+                    get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)
+            publish_frames([segment.with_suffix("") for segment in segments], files)
         return swap_report(analysis, casting, count, str(target))
 
-    def _fingerprint(self, request: SwapRequest, target: Path, out: Path) -> str:
+    def _generator(self, sources: Sequence[Identity]) -> Generate:
+        return lambda frames: generate_faces(frames, self.pack, sources, self.batch_size, self.strength)
+
+    def _fingerprint(self, request: SwapRequest, video: VideoInfo, out: Path, options: VideoOptions) -> str:
         """Text that differs whenever the result of a video could."""
-        status = target.stat()
-        pack, limits = self.pack, self.pack.fade_limits
-        settings = (pack.name, pack.version, pack.settings, limits, self.similarity_th, self.batch_size)
-        file = (str(target.absolute()), status.st_size, status.st_mtime_ns)
-        return repr((__version__, settings, file, out.suffix.lower(), request.digest()))
+        pack = (self.pack.name, self.pack.version, self.pack.settings, self.pack.fade_limits)
+        settings = (*pack, self.similarity_th, self.batch_size, self.strength, options)
+        states = [(str(path.absolute()), path.stat()) for path in target_files(video)]
+        files = [(path, status.st_size, status.st_mtime_ns) for path, status in states]
+        return repr((__version__, settings, files, out.suffix.lower(), request.digest()))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from utils.inference.blending import paste_back
+from utils.inference.blending import paste_back, warp_to_frame
 from utils.inference.boxes import drop_duplicates
 from utils.inference.records import AlignedFace, Face, GeneratedFace, Image, MaskParameters, ModelPack, Motion
+
+Matte: TypeAlias = NDArray[np.uint16]
+MATTE_FULL = 65_535
 
 
 def find_faces(
@@ -51,10 +56,33 @@ def crop_face(
 def get_final_image(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Image:
     """Put generated faces back into their frame, one after another; bit-identical to `frame` outside of the warped masks.
 
-    A face of strength s is mixed with the frame: its mask counts s times.
+    A face of a strength below 1 is mixed with the frame.
     """
     result = frame
     for place, face in zip(aligned, generated, strict=True):
-        mask = face.mask if place.strength == 1 else face.mask * np.float32(place.strength)
-        result = paste_back(result, face.image, mask, place.frame_to_crop)
+        result = paste_back(result, face.image, face.mask, place.frame_to_crop, place.strength)
     return result
+
+
+def get_layers(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> tuple[Image, Matte]:
+    """The generated faces before they are blended, for compositing elsewhere: `frame` * (1 - matte) + faces * matte is the final image.
+
+    Returns:
+        The faces: (H, W, 3) BGR uint8, not multiplied by their masks, black where the matte is 0; and the matte: (H, W) uint16, 65535
+        where the frame is wholly covered.
+    """
+    height, width = frame.shape[:2]
+    faces, matte = np.zeros_like(frame), np.zeros((height, width), np.float32)
+    for place, face in zip(aligned, generated, strict=True):
+        warped = warp_to_frame(face.image, face.mask, place.frame_to_crop, height, width, place.strength)
+        if warped is None:
+            continue
+        below, covered = faces[warped.place], matte[warped.place]
+        remains = covered * (1 - warped.weight)  # Porter and Duff, Compositing digital images, 1984: over
+        total = warped.weight + remains
+        share = np.divide(warped.weight, total, out=np.zeros_like(total), where=total > 0)[..., None]
+        below[:] = np.rint(below + (warped.image - below.astype(np.float32)) * share)
+        covered[:] = total
+    steps = np.rint(matte * np.float32(MATTE_FULL)).astype(np.uint16)
+    faces[steps == 0] = 0
+    return faces, steps

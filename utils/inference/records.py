@@ -119,6 +119,20 @@ class GeneratedFace:
     mask: Mask
 
 
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """A frame and what was generated for it, not yet put together.
+
+    Attributes:
+        frame: (H, W, 3) BGR uint8.
+        aligned, generated: its faces, in the order in which they are laid over it.
+    """
+
+    frame: Image
+    aligned: tuple[AlignedFace, ...]
+    generated: tuple[GeneratedFace, ...]
+
+
 class Detector(Protocol):
     """Finds faces."""
 

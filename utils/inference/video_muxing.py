@@ -1,4 +1,4 @@
-"""Puts a finished video together: segments joined without re-encoding, the original's time stamps, its sound tracks, its metadata.
+"""Puts a finished video together: segments joined without re-encoding, the original's time stamps, sound, subtitles and metadata.
 
 Packets are copied, one at a time. Nothing here decodes or encodes a picture.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import heapq
 import logging
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,21 @@ from typing import Any
 import av
 
 from utils.errors import UnwritableOutput
-from utils.inference.video_encoding import segment_codec
-from utils.inference.video_probing import MUXERS, VideoInfo, check_video_extension, media_url, open_video, video_stream
+from utils.files import TEMPORARY_PREFIX
+from utils.inference.video_probing import (
+    MOV_MUXERS,
+    MUXERS,
+    VideoInfo,
+    check_video_extension,
+    media_url,
+    open_video,
+    video_stream,
+)
 from utils.inference.video_sound import MATROSKA_MUXERS, add_audio_from_another_video, kept_tags
+from utils.inference.video_subtitles import add_chapters, add_subtitles
 
 logger = logging.getLogger(__name__)
 
-MOV_MUXERS = frozenset({"mp4", "mov"})
 # Start offsets stand in a MOV file in units of its movie clock; libavformat's millisecond would shift sound against picture.
 MAX_MOVIE_TIMESCALE = 10_000_000
 # Tags that describe the old container and not the film.
@@ -54,26 +63,49 @@ def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoIn
     """
     muxer = MUXERS[check_video_extension(out)]
     times = [value - video.origin for value in pts]
-    if segment_codec(out) == "h264" and (video.width % 2 or video.height % 2):
-        logger.warning(
-            "%r: H.264 has even sizes only; in the result the last column or row is doubled, from %dx%d",
-            str(video.path),
-            video.width,
-            video.height,
-        )
-    with _open_output(out, _muxer_options(muxer, video, times[0]), muxer) as output, open_video(video.path) as original:
+    with (
+        ExitStack() as resources,
+        _open_output(out, _muxer_options(muxer, video, times[0]), muxer) as output,
+    ):
+        original = None if video.is_pictures else resources.enter_context(open_video(video.path))
         with open_video(segments[0]) as first:
             picture = output.add_stream_from_template(video_stream(first, segments[0]), opaque=True)
-        shown = video_stream(original, video.path)
         picture.time_base = video.time_base
-        picture.metadata.update(kept_tags(shown))
-        picture.disposition = shown.disposition
-        output.metadata.update({key: text for key, text in original.metadata.items() if not _is_foreign(key.lower())})
+        if muxer in MOV_MUXERS and picture.codec_context.name == "hevc":
+            picture.codec_context.codec_tag = "hvc1"  # the only one that Apple's players take
+        packets = _video_packets(segments, times, video, picture, _duration(video, original, times))
+        others = [] if original is None else _add_the_rest(original, output, picture, video, out.parent, resources)
         output.metadata["comment"] = comment
-        packets = _video_packets(segments, times, video, picture, shown.duration)
-        sound = add_audio_from_another_video(original, output, video)
-        for packet in heapq.merge(packets, *sound, key=_decode_time_s):
+        for packet in heapq.merge(packets, *others, key=_decode_time_s):
             output.mux(packet)
+
+
+def _add_the_rest(
+    original: Any, output: Any, picture: Any, video: VideoInfo, folder: Path, resources: ExitStack
+) -> list[Iterator[Any]]:
+    """Give `output` what the original has beside its pictures; return the packets of its sound and subtitles, by track."""
+    shown = video_stream(original, video.path)
+    picture.metadata.update(kept_tags(shown))
+    picture.disposition = shown.disposition
+    output.metadata.update({key: text for key, text in original.metadata.items() if not _is_foreign(key.lower())})
+    add_chapters(original, output, video)
+    sound = add_audio_from_another_video(original, output, video)
+    workspace = resources.enter_context(tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder))
+    return [*sound, *add_subtitles(output, video, Path(workspace), resources)]
+
+
+def _duration(video: VideoInfo, original: Any, times: Sequence[int]) -> int | None:
+    """How long the picture lasts, in units of `video.time_base`; None if the original does not say."""
+    if video.resampled:
+        return len(times) * video.frame_duration
+    if video.end_s is not None:
+        return round(video.end_s / video.time_base) - video.origin - times[0]
+    if original is None:
+        return round((video.duration_s or 0) / video.time_base) - video.origin - times[0]
+    shown = video_stream(original, video.path)
+    if not shown.duration or video.start_s is None:
+        return shown.duration or None
+    return (shown.start_time or 0) + int(shown.duration) - video.origin - times[0]
 
 
 def _video_packets(
@@ -159,9 +191,11 @@ def _numbered(segment: Any, stream: Any, fps: Fraction) -> Iterator[tuple[Any, i
 def _last_frame_duration(video: VideoInfo, times: Sequence[int], original_duration: int | None) -> int:
     """How long the original shows its last frame: the rest of the stream's duration, else what the packet says, else as the one before."""
     rest = times[0] + (original_duration or 0) - times[-1]
-    if 0 < rest <= 2 * video.frame_duration:
+    if 0 < rest <= 2 * video.frame_duration or (video.is_pictures and rest > 0):
         return rest
     last = times[-1] + video.origin
+    if video.is_pictures:
+        return video.frame_duration
     try:
         with open_video(video.path) as original:
             stream = video_stream(original, video.path)
@@ -210,6 +244,8 @@ def _open_output(out: Path, options: dict[str, str], muxer: str) -> Iterator[Any
 def _movie_timescale(video: VideoInfo) -> int:
     """Clock of a MOV file in which starts of picture and sound are whole numbers, if there is one that players take."""
     scale = video.time_base.denominator
+    if video.is_pictures:
+        return max(scale, 1000)
     with open_video(video.path) as original:
         for track in original.streams.audio:
             common = math.lcm(scale, track.time_base.denominator)

@@ -19,9 +19,11 @@ import av
 import numpy as np
 
 from utils.errors import BadArgument, UnreadableInput
+from utils.inference.colour_tags import ColourTags, colour_of
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Extension of an output and libavformat's name of its container; AVI is none of them, for it has no time stamps."""
+MOV_MUXERS = frozenset({"mp4", "mov"})
 
 # Demuxers of libavformat that read one self-contained file with moving pictures.
 DEMUXERS = (
@@ -31,32 +33,9 @@ DEMUXERS = (
 PICTURE_BRANDS = frozenset({"avif", "heic", "heix", "mif1"})  # AVIF and HEIF photos lie in a MOV container
 # Containers that store packets in decoding order without a time of presentation; their frames come at the packets' times, sorted.
 CONTAINERS_WITHOUT_PTS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
+PICTURE_FILES, WEBP = "picture files", "webp"  # what `video_pictures` reads, in place of libavformat's name
 FALLBACK_FPS = Fraction(25)
 MAX_SANE_FPS = 1000
-
-# ITU-T H.273 code points, as libavutil uses them.
-UNSPECIFIED = 2
-MATRIX_RGB, MATRIX_BT709, MATRIX_BT601, MATRIX_BT2020_CL, MATRIX_BT2020_NCL = 0, 1, 6, 10, 9
-MATRICES = frozenset(
-    {MATRIX_BT709, UNSPECIFIED, 4, 5, MATRIX_BT601, 7, MATRIX_BT2020_NCL}
-)  # those that swscale computes
-RANGE_UNSPECIFIED, RANGE_LIMITED, RANGE_FULL = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class ColourTags:
-    """How the numbers of a YUV picture are meant, as ITU-T H.273 code points (2: not said).
-
-    Attributes:
-        matrix: YUV to RGB; a matrix that swscale lacks is read, and written, as BT.601, and RGB is written as BT.709.
-        primaries, transfer: carried over, never converted: a high dynamic range clip stays one, with 8 bits.
-        range: 0 not said (taken as limited), 1 limited (16 to 235), 2 full (0 to 255); a full range clip is written as a limited one.
-    """
-
-    matrix: int = UNSPECIFIED
-    primaries: int = UNSPECIFIED
-    transfer: int = UNSPECIFIED
-    range: int = RANGE_UNSPECIFIED
 
 
 @dataclass(frozen=True)
@@ -77,6 +56,10 @@ class VideoInfo:
         duration_s: None if the file does not say.
         sample_aspect_ratio: width of an upright pixel by its height; None if not said.
         colour: colour tags.
+        bits: of a sample.
+        start_s, end_s: the part that is wanted, in seconds by the file's clock: times of its first frame and of the one that is no longer
+            in it. None reaches to the end of the video on that side.
+        resampled: whether frames come at `fps` instead of at the original's times.
     """
 
     path: Path
@@ -93,11 +76,20 @@ class VideoInfo:
     duration_s: float | None
     sample_aspect_ratio: Fraction | None
     colour: ColourTags
+    bits: int = 8
+    start_s: Fraction | None = None
+    end_s: Fraction | None = None
+    resampled: bool = False
 
     @property
     def has_pts(self) -> bool:
         """Whether the container stores a presentation time for every frame."""
         return self.container not in CONTAINERS_WITHOUT_PTS
+
+    @property
+    def is_pictures(self) -> bool:
+        """Whether it is read by `video_pictures`: there is no sound, and nothing to open as a container."""
+        return self.container in (PICTURE_FILES, WEBP)
 
     @property
     def frame_duration(self) -> int:
@@ -193,7 +185,8 @@ def read_video(path: Path) -> VideoInfo:
             frame_count_estimate=count or (round(duration_s * float(fps)) if duration_s else None),
             duration_s=duration_s,
             sample_aspect_ratio=1 / aspect if aspect and turned else aspect,
-            colour=_colour(frame),
+            colour=colour_of(frame),
+            bits=max(component.bits for component in frame.format.components),
         )
 
 
@@ -276,20 +269,6 @@ def _origin(container: Any, time_base: Fraction) -> int:
         track.start_time * track.time_base for track in tracks if track.start_time is not None and track.time_base
     ]
     return round(min(starts) / time_base) if starts else 0
-
-
-def _colour(frame: Any) -> ColourTags:
-    matrix = int(frame.colorspace)
-    if matrix == MATRIX_RGB or frame.format.is_rgb:
-        return ColourTags(MATRIX_BT709, int(frame.color_primaries), int(frame.color_trc), RANGE_LIMITED)
-    if matrix == MATRIX_BT2020_CL:
-        matrix = MATRIX_BT2020_NCL
-    elif matrix not in MATRICES:
-        matrix = MATRIX_BT601
-    full = frame.format.name.startswith("yuvj")
-    return ColourTags(
-        matrix, int(frame.color_primaries), int(frame.color_trc), RANGE_FULL if full else int(frame.color_range)
-    )
 
 
 def _reason(error: Exception) -> str:

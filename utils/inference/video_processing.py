@@ -9,24 +9,28 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import av
-import cv2
-import numpy as np
-from av.video.reformatter import Interpolation
 
 from utils.errors import UnreadableInput
+from utils.inference.colour_tags import ColourTags
 from utils.inference.records import Image
-from utils.inference.video_encoding import SegmentEncoder, segment_codec, write_segment
+from utils.inference.video_codecs import Encoding, choose_encoding
+from utils.inference.video_encoding import SegmentEncoder, write_segment
 from utils.inference.video_muxing import get_final_video
+from utils.inference.video_options import VideoOptions
+from utils.inference.video_parts import choose_part, shown_times
+from utils.inference.video_pictures import (
+    check_sequence_flags,
+    is_sequence,
+    picture_frames,
+    read_sequence,
+    read_webp,
+)
+from utils.inference.video_pixels import StoredFrame, encodable, to_upright_bgr
 from utils.inference.video_probing import (
-    MATRICES,
-    MATRIX_BT2020_CL,
-    MATRIX_BT2020_NCL,
-    MATRIX_RGB,
-    UNSPECIFIED,
-    ColourTags,
     VideoInfo,
     check_video_extension,
     open_video,
@@ -37,55 +41,97 @@ from utils.inference.video_sound import add_audio_from_another_video
 
 __all__ = [
     "ColourTags",
+    "Encoding",
     "SegmentEncoder",
+    "StoredFrame",
     "VideoInfo",
     "add_audio_from_another_video",
     "check_video_extension",
+    "choose_encoding",
+    "encodable",
     "get_final_video",
+    "get_frames",
     "get_target",
+    "read_target",
     "read_video",
-    "segment_codec",
     "write_segment",
 ]
 
 logger = logging.getLogger(__name__)
 
-# Without the last two flags swscale comes out a level dark. Of the filters, bilinear here and `area` in the encoder lose the least chroma
-# on the way there and back (measured: 0.5 dB less loss than bicubic both ways, in two thirds of the time).
-CONVERSION = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+ANIMATIONS = frozenset({"gif", "apng"})
 SEEK_STEPS_S = (0, 1, 4, 16, 64)  # how much further before the wanted frame each try looks for a key frame
-TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+def read_target(path: Path, options: VideoOptions) -> VideoInfo:
+    """Describe the video, animation or sequence of pictures at `path` and the part of it that the options ask for.
+
+    Raises:
+        UnreadableInput: if `path` is not a video whose frames can be decoded.
+        BadArgument: if the part has no frame.
+    """
+    return choose_part(_read_any(path, options), options.start, options.end)
+
+
+def _read_any(path: Path, options: VideoOptions) -> VideoInfo:
+    check_sequence_flags(path, options.in_fps)
+    if is_sequence(path):
+        return read_sequence(path, options.in_fps)
+    if path.suffix.lower() == ".webp" and path.is_file():
+        return read_webp(path)
+    video = read_video(path)
+    if video.container in ANIMATIONS and len(shown_times(video)) == 1:
+        raise UnreadableInput(f"{str(path)!r} holds a single picture; swap it with --target_image")
+    return video
 
 
 def get_target(
     video: VideoInfo, first_pts: int | None = None, max_frames: int | None = None
 ) -> Iterator[tuple[int, Image]]:
+    """The frames of a video in the order they are shown, each with its time stamp; see `get_frames`."""
+    return ((frame.pts, frame.bgr) for frame in get_frames(video, first_pts, max_frames))
+
+
+def get_frames(video: VideoInfo, first_pts: int | None = None, max_frames: int | None = None) -> Iterator[StoredFrame]:
     """Decode the frames of a video in the order they are shown.
 
     Frames that cannot be decoded are passed over; a run from the start says in one warning how many packets were damaged.
 
     Args:
-        video: from `read_video`.
+        video: from `read_video`; only the part that it asks for is decoded.
         first_pts: time stamp of the first frame to yield, as an earlier run yielded it; None starts with the first frame.
         max_frames: how many frames to yield at most.
 
     Yields:
-        Time stamp in units of `video.time_base`, strictly rising, and the upright picture: (H, W, 3) BGR uint8, contiguous.
+        Frames with strictly rising time stamps in units of `video.time_base`.
 
     Raises:
         UnreadableInput: if no frame can be decoded, or the file no longer has a frame at `first_pts`.
     """
     count = 0
-    for pts, frame in _frames_from(video, first_pts):
-        if max_frames is not None and count >= max_frames:
-            return
-        yield pts, _to_upright_bgr(frame, video)
+    for frame in _frames_from(video, first_pts):
+        over = video.end_s is not None and frame.pts * video.time_base >= video.end_s
+        if over or (max_frames is not None and count >= max_frames):
+            break
+        yield frame
         count += 1
     if count == 0 and max_frames != 0:
         raise UnreadableInput(f"no frame of {str(video.path)!r} can be decoded; the file is damaged or cut short")
 
 
-def _frames_from(video: VideoInfo, first_pts: int | None) -> Iterator[tuple[int, Any]]:
+def _frames_from(video: VideoInfo, first_pts: int | None) -> Iterator[StoredFrame]:
+    if first_pts is None and video.start_s is not None:
+        first_pts = round(video.start_s / video.time_base)
+    if video.is_pictures:
+        for shot in picture_frames(video, first_pts or 0):
+            bgr = to_upright_bgr(shot.decoded, video) if shot.picture is None else shot.picture.bgr
+            yield StoredFrame(shot.pts, bgr, shot.decoded, shot.picture)
+        return
+    for pts, frame in _decoded_from(video, first_pts):
+        yield StoredFrame(pts, to_upright_bgr(frame, video), frame)
+
+
+def _decoded_from(video: VideoInfo, first_pts: int | None) -> Iterator[tuple[int, Any]]:
     """Time stamps and decoded frames from `first_pts` on: by seeking where that is exact, else by decoding from the start."""
     if first_pts is None:
         yield from _decode(video, None, None)
@@ -189,17 +235,3 @@ class _StampClock:
             pts = self._last + 1
         self._last = pts
         return pts
-
-
-def _to_upright_bgr(frame: Any, video: VideoInfo) -> Image:
-    """One decoded frame as (H, W, 3) BGR uint8 of the video's upright size, by the frame's own matrix and range."""
-    if int(frame.colorspace) not in MATRICES | {MATRIX_RGB}:  # swscale would refuse; the encoder makes the same choice
-        frame.colorspace = MATRIX_BT2020_NCL if int(frame.colorspace) == MATRIX_BT2020_CL else UNSPECIFIED
-    turned = video.rotation_deg in (90, 270)
-    width, height = (video.height, video.width) if turned else (video.width, video.height)
-    image: Image = frame.reformat(width, height, "bgr24", interpolation=CONVERSION).to_ndarray()
-    if video.mirrored:
-        image = np.ascontiguousarray(image[:, ::-1])
-    if video.rotation_deg:
-        image = cv2.rotate(image, TURNS[video.rotation_deg]).astype(np.uint8, copy=False)
-    return np.ascontiguousarray(image)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -28,6 +29,7 @@ DEFAULT_RATE_HZ = 48_000
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}  # that both encoders know
 # Longest lead-in of a codec that is kept where a container cannot say "do not play this": 2112 samples of AAC at 44.1 kHz are 48 ms.
 MAX_PRIMING_S = 0.06
+LEAD_IN_S = Fraction(3, 100)  # kept before a cut, so that a codec whose packets overlap starts well
 
 
 def add_audio_from_another_video(original: Any, output: Any, video: VideoInfo) -> list[Iterator[Any]]:
@@ -43,7 +45,7 @@ def add_audio_from_another_video(original: Any, output: Any, video: VideoInfo) -
     """
     routes: dict[int, _SoundCopy] = {}
     for track in original.streams.audio:
-        route = _route(track, output)
+        route = _route(track, output, video)
         if route is not None:
             routes[track.index] = route
     for stream in original.streams:
@@ -55,19 +57,22 @@ def add_audio_from_another_video(original: Any, output: Any, video: VideoInfo) -
 class _SoundCopy:
     """Sends packets of one track on, unchanged but for a clock that never runs backwards."""
 
-    def __init__(self, track: Any, stream: Any, output: Any) -> None:
+    def __init__(self, track: Any, stream: Any, output: Any, video: VideoInfo) -> None:
         self.track = track
         self.stream = stream
         self._held: Any = None
         self._next = -(2**62)
         # Matroska would play what an edit list cut off the start.
         self._skips_unplayed = output.format.name in MATROSKA_MUXERS
+        self._video = video
         stream.metadata.update(kept_tags(track))
         stream.disposition = track.disposition
 
     def feed(self, packet: Any, origin_s: Fraction) -> Iterator[Any]:
         """Packets to mux once `packet` of the original is read: the one before it, for the last one may have to be shortened."""
         if not packet.size or (self._skips_unplayed and packet.is_discard and _ends_before_start(packet)):
+            return
+        if self._is_cut_off(packet):
             return
         shift = round(origin_s / packet.time_base)
         stamp = packet.dts if packet.dts is not None else packet.pts
@@ -85,18 +90,30 @@ class _SoundCopy:
         packet, self._held = self._held, None
         if packet is None:
             return
+        ends = [] if self._video.end_s is None else [round(self._video.end_s / packet.time_base)]
         if self.track.duration and self.track.start_time is not None:
-            end = self.track.start_time + self.track.duration - round(origin_s / packet.time_base)
-            if 0 < end - packet.pts < (packet.duration or 0):
-                packet.duration = end - packet.pts
+            ends.append(self.track.start_time + self.track.duration)
+        rest = min(ends, default=packet.pts) - round(origin_s / packet.time_base) - packet.pts
+        if 0 < rest < (packet.duration or 0):
+            packet.duration = rest
         yield packet
+
+    def _is_cut_off(self, packet: Any) -> bool:
+        """Whether a packet lies outside of the wanted part; where a container can hide it, one before the start stays as a lead-in."""
+        start_s, end_s = self._video.start_s, self._video.end_s
+        if packet.pts is None:
+            return False
+        lead_s = Fraction(0) if self._skips_unplayed else LEAD_IN_S
+        ends_s = (packet.pts + (packet.duration or 0)) * packet.time_base
+        begins_late = end_s is not None and packet.pts * packet.time_base >= end_s
+        return begins_late or (start_s is not None and ends_s <= start_s - lead_s)
 
 
 class _SoundEncoder(_SoundCopy):
     """Decodes one track and encodes it in a codec that the container takes; gaps are filled with silence, so that it stays in time."""
 
-    def __init__(self, track: Any, stream: Any, output: Any) -> None:
-        super().__init__(track, stream, output)
+    def __init__(self, track: Any, stream: Any, output: Any, video: VideoInfo) -> None:
+        super().__init__(track, stream, output, video)
         self._graph: Any = None
 
     def feed(self, packet: Any, origin_s: Fraction) -> Iterator[Any]:
@@ -110,13 +127,15 @@ class _SoundEncoder(_SoundCopy):
                 frame.pts -= round(origin_s / frame.time_base)
             if self._graph is None:
                 self._graph = self._resampler(frame)
-            self._graph.push(frame)
+            with suppress(av.EOFError):  # behind the end of a cut
+                self._graph.push(frame)
             yield from self._encode()
 
     def flush(self, origin_s: Fraction) -> Iterator[Any]:
         """What is left in the encoder."""
         if self._graph is not None:
-            self._graph.push(None)
+            with suppress(av.EOFError):
+                self._graph.push(None)
             yield from self._encode()
             yield from self.stream.encode(None)
 
@@ -128,10 +147,19 @@ class _SoundEncoder(_SoundCopy):
         )
         in_time = graph.add("aresample", "async=1:min_hard_comp=0.01")
         form = f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:channel_layouts={context.layout.name}"
-        graph.link_nodes(source, in_time, graph.add("aformat", form), graph.add("abuffersink")).configure()
+        nodes = [source, in_time, *self._cut(graph), graph.add("aformat", form), graph.add("abuffersink")]
+        graph.link_nodes(*nodes).configure()
         if context.frame_size:
             graph.set_audio_frame_size(context.frame_size)
         return graph
+
+    def _cut(self, graph: Any) -> list[Any]:
+        """A filter that cuts the sound, whose times count from the start of the result."""
+        video = self._video
+        if video.start_s is None and video.end_s is None:
+            return []
+        end_s = "" if video.end_s is None else f":end={float(video.end_s - video.origin * video.time_base)}"
+        return [graph.add("atrim", f"start=0{end_s}" if video.start_s is not None else end_s[1:])]
 
     def _encode(self) -> Iterator[Any]:
         while True:
@@ -142,20 +170,20 @@ class _SoundEncoder(_SoundCopy):
             yield from self.stream.encode(frame)
 
 
-def _route(track: Any, output: Any) -> _SoundCopy | None:
+def _route(track: Any, output: Any, video: VideoInfo) -> _SoundCopy | None:
     """How a track gets into `output`: copied if it takes the codec, else encoded anew; None if it can be neither."""
     number, muxer = track.index, output.format.name
     if track.codec_context is None:
         logger.warning("sound track %d is left out: its codec is not known here", number)
         return None
-    if _takes(muxer, track):
-        return _SoundCopy(track, output.add_stream_from_template(track, opaque=True), output)
+    if takes(muxer, track):
+        return _SoundCopy(track, output.add_stream_from_template(track, opaque=True), output, video)
     codec, bit_rate = REENCODED.get(muxer, REENCODED_DEFAULT)
     context = track.codec_context
     rate = context.sample_rate if codec == "aac" and context.sample_rate in AAC_RATES_HZ else DEFAULT_RATE_HZ
     stream = output.add_stream(codec, rate=rate, layout=LAYOUTS.get(context.channels, "stereo"), bit_rate=bit_rate)
     logger.warning("sound track %d is encoded anew as %s: %s files cannot hold %s", number, codec, muxer, context.name)
-    return _SoundEncoder(track, stream, output)
+    return _SoundEncoder(track, stream, output, video)
 
 
 def _ends_before_start(packet: Any) -> bool:
@@ -164,7 +192,7 @@ def _ends_before_start(packet: Any) -> bool:
     return bool((packet.pts + (packet.duration or 0)) * packet.time_base <= -MAX_PRIMING_S)
 
 
-def _takes(muxer: str, track: Any) -> bool:
+def takes(muxer: str, track: Any) -> bool:
     """Whether a container holds this very track: its header is written to memory, for libavformat's own list promises too much."""
     try:
         with av.open(io.BytesIO(), "w", format=muxer) as trial:

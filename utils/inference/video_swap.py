@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -15,13 +16,16 @@ from typing import Protocol, TextIO, TypeVar
 
 from utils.errors import UnreadableInput
 from utils.inference.checkpoint import analysis_from_json, analysis_to_json
-from utils.inference.core import Analysis, model_inference
+from utils.inference.core import Analysis
+from utils.inference.frame_files import FrameFiles
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.people import Casting
 from utils.inference.plan import SwapCount, mask_chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack
 from utils.inference.tracking import FaceTrack, Tracker
-from utils.inference.video_processing import VideoInfo, get_target, write_segment
+from utils.inference.video_parts import Timeline
+from utils.inference.video_processing import Encoding, StoredFrame, VideoInfo, get_frames, get_target
+from utils.inference.video_rendering import Generate, render_beside, write_rendered
 from utils.inference.workspace import Workspace, replace_durably
 
 logger = logging.getLogger(__name__)
@@ -114,46 +118,63 @@ def plan_video(
 def render_video(
     video: VideoInfo,
     pts: Sequence[int],
-    pack: ModelPack,
-    sources: Sequence[Identity],
-    batch_size: int,
-    codec: str,
+    timeline: Timeline,
+    generate: Generate,
+    encoding: Encoding | None,
+    files: FrameFiles,
     workspace: Workspace,
     progress: Progress,
 ) -> list[Path]:
-    """Swap and encode the segments that are not there yet; return the paths of all.
+    """Swap and write the segments that are not there yet; return the paths of all.
 
     Args:
         video: the target.
         pts: time stamps of its frames.
-        pack, sources, batch_size: see `model_inference`.
-        codec: see `write_segment`.
+        timeline: which of them are shown, and when.
+        generate: `generate_faces` of pack and sources.
+        encoding, files: see `write_rendered`.
         workspace: with the plan; takes the segments.
         progress: shows the work.
     """
-    count = (len(pts) + SEGMENT_FRAMES - 1) // SEGMENT_FRAMES
-    segments = [workspace.segment(number) for number in range(count)]
-    done = next((number for number, segment in enumerate(segments) if not segment.exists()), count)
-    first = done * SEGMENT_FRAMES
-    if first >= len(pts):
+    starts = range(0, len(timeline.sources), SEGMENT_FRAMES)
+    segments = [workspace.segment(number) for number in range(len(starts))]
+    done = next((number for number, segment in enumerate(segments) if not segment.exists()), len(segments))
+    if done == len(segments):
         return segments
-    decoded = get_target(video, pts[first] if first else None)
+    first = timeline.sources[starts[done]]
+    decoded = get_frames(video, pts[first] if first else None)
     records = islice(read_records(workspace.planned), first, None)
-    frames = iter(progress(_checked_frames(decoded, records), "swap", len(pts) - first))
-    for segment in segments[done:]:
+    frames = _Numbered(iter(progress(_checked_frames(decoded, records), "swap", len(pts) - first)), first)
+    for segment, start in zip(segments[done:], starts[done:], strict=True):
         # Batches end with their segment, so that a segment is the same whether those before it were rendered now or found.
-        swapped = model_inference(islice(frames, SEGMENT_FRAMES), pack, sources, batch_size)
-        partial = segment.with_name(f"{segment.name}.partial")
-        write_segment(swapped, partial, video, codec)
-        partial.replace(segment)
+        counts = Counter(timeline.sources[start : start + SEGMENT_FRAMES])
+        rendered = render_beside((frames.at(number) for number in counts), generate)
+        repeated = (frame for frame, count in zip(rendered, counts.values(), strict=True) for _ in range(count))
+        write_rendered(repeated, segment, start, timeline.video, encoding, files)
     return segments
 
 
+class _Numbered:
+    """Items by rising numbers; the last one can be had again, for a frame that is repeated across the border of two segments."""
+
+    def __init__(self, items: Iterator[tuple[StoredFrame, FrameRecord]], first: int) -> None:
+        self._items = items
+        self._next = first
+        self._last: tuple[StoredFrame, FrameRecord] | None = None
+
+    def at(self, number: int) -> tuple[StoredFrame, FrameRecord]:
+        """The item of this number; those before it are passed over."""
+        while self._last is None or self._next <= number:
+            self._last = next(self._items)
+            self._next += 1
+        return self._last
+
+
 def _checked_frames(
-    decoded: Iterable[tuple[int, Image]], records: Iterable[FrameRecord]
-) -> Iterator[tuple[Image, FrameRecord]]:
-    """The images of a second decoding with their records, provided that it gives the frames that were analysed."""
+    decoded: Iterable[StoredFrame], records: Iterable[FrameRecord]
+) -> Iterator[tuple[StoredFrame, FrameRecord]]:
+    """The frames of a second decoding with their records, provided that they are those that were analysed."""
     for frame, record in zip_longest(decoded, records):
-        if frame is None or record is None or frame[0] != record.pts:
+        if frame is None or record is None or frame.pts != record.pts:
             raise UnreadableInput("the target's frames changed between two readings; is the file still being written?")
-        yield frame[1], record
+        yield frame, record

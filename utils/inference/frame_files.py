@@ -1,0 +1,141 @@
+"""Frames as picture files: staged in the workspace, segment by segment, and moved to their folders when all is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from utils.errors import BadArgument, UnwritableOutput
+from utils.inference.image_processing import get_layers
+from utils.inference.records import Composition, Image
+from utils.inference.video_options import VideoOptions
+from utils.inference.video_pictures import is_sequence, numbered, sequence_files
+from utils.inference.video_pixels import StoredFrame
+from utils.inference.video_probing import check_video_extension
+from utils.picture_codecs import StoredPicture, encode_picture
+from utils.pictures import check_picture_extension, put_back
+
+NAME = Path("%06d.png")
+
+
+@dataclass(frozen=True)
+class FrameFiles:
+    """Which pictures of every frame are written.
+
+    Attributes:
+        sequence: the result itself as numbered files; None if it is a video.
+        frames: folder for the frames of the result; None for none.
+        matte: folder for the unblended faces and their masks; None for none.
+        first: number of the first frame.
+    """
+
+    sequence: Path | None
+    frames: Path | None
+    matte: Path | None
+    first: int = 1
+
+    @property
+    def targets(self) -> dict[str, Path]:
+        """Kind of picture, which is also the name of its folder in a segment, and where files of that kind go, as numbered names."""
+        targets = {} if self.sequence is None else {"sequence": self.sequence}
+        if self.frames is not None:
+            targets["frames"] = self.frames / NAME
+        if self.matte is not None:
+            targets |= {"face": self.matte / "face" / NAME, "mask": self.matte / "mask" / NAME}
+        return targets
+
+
+def check_output(out: Path) -> None:
+    """Refuse an output name that neither a video nor numbered pictures are written with.
+
+    Raises:
+        BadArgument: with those that can.
+    """
+    (check_picture_extension if is_sequence(out) else check_video_extension)(out)
+
+
+def frame_files(out: Path, options: VideoOptions) -> FrameFiles:
+    """The pictures that a run is to write beside, or in place of, a video."""
+    return FrameFiles(out if is_sequence(out) else None, options.keep_frames, options.matte)
+
+
+def check_room(files: FrameFiles) -> None:
+    """Refuse places that hold something: old and new frames would mix.
+
+    Raises:
+        BadArgument: naming the flag.
+        UnwritableOutput: if a folder cannot be looked into, or made.
+    """
+    if files.frames is not None and files.frames == files.matte:
+        raise BadArgument(f"--keep_frames and --matte both name {str(files.matte)!r}; give each its own folder")
+    try:
+        for flag, folder in (("--keep_frames", files.frames), ("--matte", files.matte)):
+            _check_parent(folder)
+            if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise BadArgument(f"{flag} {str(folder)!r} is no empty folder; give a new one")
+        if files.sequence is not None and files.sequence.parent.is_dir() and sequence_files(files.sequence):
+            name = str(files.sequence)
+            raise BadArgument(f"there are files named like {name!r} already; choose another name, or move them away")
+    except OSError as error:
+        raise UnwritableOutput(
+            f"cannot look into {error.filename!r} ({error.strerror}); choose another folder"
+        ) from error
+
+
+def _check_parent(folder: Path | None) -> None:
+    """Find out before the work whether a folder can be made."""
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None) if folder else None
+    if there is not None and ((there != folder and not there.is_dir()) or not os.access(there, os.W_OK)):
+        raise UnwritableOutput(f"cannot write into {str(folder)!r}; choose another folder")
+
+
+def stage_frame(
+    position: int, original: StoredFrame, composition: Composition, result: Image, segment: Path, files: FrameFiles
+) -> None:
+    """Write the pictures of one frame into the folder of its segment.
+
+    Args:
+        position: of the frame in the result, from 0 on.
+        original: the frame as it was decoded; the depth and alpha of a picture file are kept in a sequence.
+        composition: what was generated for it.
+        result: (H, W, 3) BGR uint8, the final picture.
+        segment: folder; made if it is not there.
+        files: says what is written.
+    """
+    pictures = {"frames": StoredPicture(result)}
+    if files.sequence is not None:
+        stored = original.picture
+        whole = StoredPicture(result) if stored is None else replace(stored.stored, pixels=put_back(stored, result))
+        pictures["sequence"] = whole
+    if files.matte is not None:
+        faces, matte = get_layers(composition.frame, composition.aligned, composition.generated)
+        pictures |= {"face": StoredPicture(faces), "mask": StoredPicture(matte)}
+    for kind, target in files.targets.items():
+        path = segment / kind / numbered(target, files.first + position).name
+        encoded = encode_picture(pictures[kind], path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded)
+        except OSError as error:
+            raise UnwritableOutput(f"cannot write {str(path)!r} ({error.strerror}); free some space") from error
+
+
+def publish_frames(segments: Sequence[Path], files: FrameFiles) -> None:
+    """Move the staged pictures of all segments, given by their folders, to where they belong.
+
+    Raises:
+        UnwritableOutput: if they cannot be moved there.
+    """
+    for kind, target in files.targets.items():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for segment in segments:
+                for path in sorted((segment / kind).iterdir()):
+                    shutil.move(path, target.parent / path.name)
+        except OSError as error:
+            raise UnwritableOutput(
+                f"cannot write into {str(target.parent)!r} ({error.strerror or error}); choose another folder"
+            ) from error

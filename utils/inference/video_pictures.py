@@ -1,0 +1,220 @@
+"""Pictures as a video: numbered files (`frames/%05d.png`) and animated WebP, which libav does not decode.
+
+A sequence has no clock of its own; its n-th file is shown at n / fps, whatever its number.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from utils.errors import BadArgument, UnreadableInput
+from utils.inference.colour_tags import MATRIX_BT709, ColourTags
+from utils.inference.planes import RANGE_LIMITED
+from utils.inference.video_probing import PICTURE_FILES, WEBP, VideoInfo
+from utils.pictures import WRITABLE_EXTENSIONS, Picture, read_picture, to_deep_bgr
+
+logger = logging.getLogger(__name__)
+
+NUMBER = re.compile(r"%(?:0(\d+))?d")
+PICTURE_EXTENSIONS = (*WRITABLE_EXTENSIONS, ".bmp")
+DEFAULT_FPS = Fraction(25)
+WEBP_TIME_BASE = Fraction(1, 1000)
+WEBP_DEFAULT_MS = 100  # where a file says 0, as browsers do
+
+
+@dataclass(frozen=True, eq=False)
+class PictureFrame:
+    """One picture of a sequence: its time, an `av.VideoFrame` of its pixels, and its file's content if it has a file of its own."""
+
+    pts: int
+    decoded: Any
+    picture: Picture | None
+
+
+def is_sequence(path: Path) -> bool:
+    """Whether a path means numbered files.
+
+    >>> is_sequence(Path("out/%05d.png")), is_sequence(Path("50%d.mp4"))
+    (True, False)
+    """
+    return path.suffix.lower() in PICTURE_EXTENSIONS and NUMBER.search(path.name) is not None and not path.exists()
+
+
+def numbered(path: Path, number: int) -> Path:
+    """The file of a sequence with this number.
+
+    >>> numbered(Path("out/%05d.png"), 12).name
+    '00012.png'
+    """
+    return path.with_name(NUMBER.sub(lambda match: str(number).zfill(int(match[1] or 0)), path.name, count=1))
+
+
+def sequence_files(path: Path) -> list[tuple[int, Path]]:
+    """Number and path of the files of a sequence that are there, in order of their numbers; gaps are passed over."""
+    number = NUMBER.search(path.name)
+    assert number is not None
+    before, after = re.escape(path.name[: number.start()]), re.escape(path.name[number.end() :])
+    wanted = re.compile(before + (rf"(\d{{{number[1]},}})" if number[1] else r"(0|[1-9]\d*)") + after)
+    matches = ((wanted.fullmatch(entry.name), entry) for entry in path.parent.iterdir())
+    return sorted((int(match[1]), entry) for match, entry in matches if match)
+
+
+def read_sequence(path: Path, fps: Fraction | None) -> VideoInfo:
+    """Describe numbered picture files as a video.
+
+    Raises:
+        UnreadableInput: if there is none, or the first cannot be decoded.
+    """
+    try:
+        files = sequence_files(path)
+    except OSError as error:
+        raise UnreadableInput(f"cannot read the folder of {str(path)!r} ({error.strerror}); check the path") from error
+    if not files:
+        raise UnreadableInput(f"no file is named like {str(path)!r}; check the folder and the number of digits")
+    missing = files[-1][0] - files[0][0] + 1 - len(files)
+    if missing:
+        logger.warning(
+            f"{str(path)!r}: {missing} numbers between the first and the last have no file; they are passed over"
+        )
+    rate = fps or DEFAULT_FPS
+    picture = read_picture(files[0][1])
+    height, width = picture.bgr.shape[:2]
+    bits = 8 if picture.stored.pixels.dtype == np.uint8 else 16
+    return _info(path, PICTURE_FILES, (width, height), rate, 1 / rate, len(files), len(files) / rate, bits)
+
+
+def read_webp(path: Path) -> VideoInfo:
+    """Describe an animated WebP as a video.
+
+    Raises:
+        UnreadableInput: if it is damaged, or a single picture.
+    """
+    durations = _webp_durations(path)
+    if len(durations) < 2:
+        raise UnreadableInput(f"{str(path)!r} holds a single picture; swap it with --target_image")
+    with PillowImage.open(path) as webp:
+        size = webp.size
+    seconds = sum(durations) * WEBP_TIME_BASE
+    rate = (len(durations) / seconds).limit_denominator(1001)
+    return _info(path, WEBP, size, rate, WEBP_TIME_BASE, len(durations), seconds, 8)
+
+
+def target_files(video: VideoInfo) -> list[Path]:
+    """The files that a video is read from."""
+    return [path for _, path in sequence_files(video.path)] if video.container == PICTURE_FILES else [video.path]
+
+
+def first_number(video: VideoInfo, first_pts: int) -> int:
+    """What the first picture of a result is called: as its original is, else 1."""
+    return sequence_files(video.path)[first_pts][0] if video.container == PICTURE_FILES else 1
+
+
+def picture_times(video: VideoInfo) -> list[int]:
+    """Time stamp of every picture."""
+    if video.container == PICTURE_FILES:
+        return list(range(len(sequence_files(video.path))))
+    return np.cumsum([0, *_webp_durations(video.path)[:-1]]).tolist()
+
+
+def picture_frames(video: VideoInfo, first_pts: int) -> Iterator[PictureFrame]:
+    """The pictures that are shown from `first_pts` on.
+
+    Raises:
+        UnreadableInput: if one is damaged, or has another size than the first.
+    """
+    if video.container == PICTURE_FILES:
+        for pts, (_, path) in enumerate(sequence_files(video.path)):
+            if pts >= first_pts:
+                picture = read_picture(path)
+                _check_size(picture.bgr.shape[1::-1], video, path)
+                yield PictureFrame(pts, _to_frame(picture), picture)
+        return
+    try:
+        with PillowImage.open(video.path) as webp:
+            for number, pts in enumerate(picture_times(video)):
+                if pts < first_pts:
+                    continue
+                webp.seek(number)
+                rgb = np.asarray(webp.convert("RGB"))
+                yield PictureFrame(pts, av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"), None)
+    except (OSError, EOFError, ValueError) as error:
+        raise UnreadableInput(f"{str(video.path)!r} is damaged or cut short ({error}); use a whole file") from error
+
+
+def _to_frame(picture: Picture) -> Any:
+    if picture.stored.pixels.dtype == np.uint16:
+        return av.VideoFrame.from_ndarray(to_deep_bgr(picture), format="bgr48le")
+    return av.VideoFrame.from_ndarray(picture.bgr, format="bgr24")
+
+
+def _check_size(size: tuple[int, ...], video: VideoInfo, path: Path) -> None:
+    if size != (video.width, video.height):
+        raise UnreadableInput(
+            f"{str(path)!r} is {size[0]}x{size[1]} pixels, the first picture {video.width}x{video.height}; scale them alike"
+        )
+
+
+def _webp_durations(path: Path) -> list[int]:
+    """Milliseconds that each picture of a WebP file is shown."""
+    durations = []
+    try:
+        with PillowImage.open(path, formats=["WEBP"]) as webp:
+            for number in range(getattr(webp, "n_frames", 1)):
+                webp.seek(number)
+                webp.load()
+                durations.append(int(webp.info.get("duration") or WEBP_DEFAULT_MS))
+    except (OSError, EOFError, ValueError, UnidentifiedImageError) as error:
+        raise UnreadableInput(f"{str(path)!r} is damaged or cut short ({error}); use a whole file") from error
+    return durations
+
+
+def _info(
+    path: Path,
+    container: str,
+    size: tuple[int, int],
+    fps: Fraction,
+    time_base: Fraction,
+    count: int,
+    seconds: Fraction,
+    bits: int,
+) -> VideoInfo:
+    return VideoInfo(
+        path=path,
+        container=container,
+        stream_index=0,
+        width=size[0],
+        height=size[1],
+        rotation_deg=0,
+        mirrored=False,
+        fps=fps,
+        time_base=time_base,
+        origin=0,
+        frame_count_estimate=count,
+        duration_s=float(seconds),
+        sample_aspect_ratio=None,
+        colour=ColourTags(matrix=MATRIX_BT709, range=RANGE_LIMITED),
+        bits=bits,
+    )
+
+
+def check_sequence_flags(path: Path, fps: Fraction | None) -> None:
+    """Refuse a rate for what has its own.
+
+    Raises:
+        BadArgument: if `path` is no sequence.
+    """
+    if fps is not None and not is_sequence(path):
+        raise BadArgument(
+            f"--in_fps is for picture files (frames/%05d.png); {path.name!r} has its own times, leave it out"
+        )

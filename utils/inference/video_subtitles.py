@@ -1,0 +1,116 @@
+"""Subtitles and chapters of a finished video: those of the original, shifted and cut as the picture is.
+
+Subtitle packets are copied where the container takes their format; text in another format is rewritten by ffmpeg, pictures cannot be.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+
+from utils.inference.video_probing import DEMUXERS, MOV_MUXERS, VideoInfo, media_url, open_video
+from utils.inference.video_sound import kept_tags, takes
+
+logger = logging.getLogger(__name__)
+
+TEXT_FORMATS = {"matroska": "subrip", "webm": "webvtt"}  # to rewrite to; else `mov_text`
+NATIVE = {"mp4": frozenset({"mov_text"}), "mov": frozenset({"mov_text"}), "webm": frozenset({"webvtt"})}
+REWRITING_TIMEOUT_S = 600
+
+
+def add_subtitles(output: Any, video: VideoInfo, folder: Path, resources: ExitStack) -> list[Iterator[Any]]:
+    """Add every subtitle track of the original to `output`; a warning tells which cannot be held.
+
+    Args:
+        output: open output container, before its first packet.
+        video: the original and the wanted part of it.
+        folder: where rewritten tracks lie meanwhile.
+        resources: keeps files open until the packets are read.
+
+    Returns:
+        Iterators over packets to mux, each in the order of decode time.
+    """
+    with open_video(video.path) as original:
+        numbers = [track.index for track in original.streams.subtitles]
+    return [packets for number in numbers for packets in _added(number, output, video, folder, resources)]
+
+
+def add_chapters(original: Any, output: Any, video: VideoInfo) -> None:
+    """Give `output` the chapters of `original` that reach into the wanted part."""
+    chapters: list[dict[str, Any]] = []
+    for chapter in original.chapters():
+        unit = chapter["time_base"]
+        start, end = _clipped(chapter["start"], chapter["end"], unit, video)
+        if start < end:
+            chapters.append({**chapter, "id": len(chapters) + 1, "start": start, "end": end})
+    output.set_chapters(chapters)
+
+
+def _added(number: int, output: Any, video: VideoInfo, folder: Path, resources: ExitStack) -> Iterator[Iterator[Any]]:
+    """The packets of one track, if the container can hold it in any form."""
+    original = resources.enter_context(open_video(video.path))
+    track, muxer = original.streams[number], output.format.name
+    name = track.codec_context.name if track.codec_context else "unknown"
+    if not _native(name, muxer) or not takes(muxer, track):
+        rewritten = folder / f"subtitles_{number}"
+        if not _rewrite(video.path, number, muxer, rewritten):
+            logger.warning("subtitle track %d (%s) is left out: %s files cannot hold it", number, name, muxer)
+            return
+        tags, disposition = kept_tags(track), track.disposition
+        track = resources.enter_context(open_video(rewritten)).streams.subtitles[0]
+    else:
+        tags, disposition = kept_tags(track), track.disposition
+    stream = output.add_stream_from_template(track, opaque=True)
+    stream.metadata.update(tags)
+    stream.disposition = disposition
+    yield _packets(track, stream, video)
+
+
+def _native(name: str, muxer: str) -> bool:
+    """Whether a format is one that players expect in a container; Matroska holds all but that of MOV."""
+    return name in NATIVE[muxer] if muxer in NATIVE else name != "mov_text"
+
+
+def _rewrite(path: Path, number: int, muxer: str, out: Path) -> bool:
+    """Write a track of text in the container's own format into a file; whether that worked."""
+    limits = ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS]
+    source = [*limits, "-copyts", "-i", media_url(path), "-map", f"0:{number}"]
+    codec, container = TEXT_FORMATS.get(muxer, "mov_text"), "mp4" if muxer in MOV_MUXERS else "matroska"
+    target = ["-c:s", codec, "-f", container, media_url(out)]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *source, *target]
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=REWRITING_TIMEOUT_S).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _packets(track: Any, stream: Any, video: VideoInfo) -> Iterator[Any]:
+    """Packets of a track within the wanted part, by the clock of the result."""
+    next_time = 0
+    for packet in track.container.demux(track):
+        if not packet.size or packet.pts is None:
+            continue
+        start, end = _clipped(packet.pts, packet.pts + (packet.duration or 0), packet.time_base, video)
+        if start >= end:
+            continue
+        packet.pts = packet.dts = max(start, next_time)
+        packet.duration = max(0, end - packet.pts)
+        next_time = packet.pts + 1
+        packet.stream = stream
+        yield packet
+
+
+def _clipped(start: int, end: int, unit: Any, video: VideoInfo) -> tuple[int, int]:
+    """An interval by the clock of the result, as far as it lies in the wanted part; empty if it does not."""
+    origin = round(video.origin * video.time_base / unit)
+    if video.start_s is not None:
+        start = max(start, round(video.start_s / unit))
+    if video.end_s is not None:
+        end = min(end, round(video.end_s / unit))
+    return start - origin, end - origin
