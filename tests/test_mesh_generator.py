@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -233,3 +234,15 @@ def test_a_target_out_of_focus_softens_the_features():
     matched = match_detail(60 + edges + texture_patch(4, 2) - 128, target, zones, 1.0, 0)
     steepest = [np.percentile(np.abs(np.diff(picture[..., 0].astype(float))), 97) for picture in (matched, 60 + edges)]
     assert steepest[0] < 0.7 * steepest[1]
+
+
+def test_grain_sets_in_softly():
+    """A target whose noise varies a little from frame to frame must not have grain in one and none in the next."""
+    zones = np.full((128, 128), SKIN, np.uint8)
+    clean = texture_patch(2.5, 2, 128)
+    matched = [
+        match_detail(clean.copy(), texture_patch(wanted, 1, 128).astype(np.uint8), zones, 1.0, 0)
+        for wanted in np.arange(4, 9, 0.1)
+    ]
+    assert matched[-1].std() > matched[0].std() + 1
+    assert max(np.std(after - before) for before, after in pairwise(matched)) < 1.2

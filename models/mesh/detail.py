@@ -30,6 +30,7 @@ FEWEST_PIXELS, MOST_PIXELS = 100, 8000  # that are compared
 MEDIAN_OF_SQUARE = 0.4549  # of a normal variable
 GRAIN_SIZE_PX = 0.6  # in pixels of the frame
 GRAIN_SHARE, LARGEST_GRAIN = 0.7, 10.0  # of what is missing; grey levels
+GRAIN_ONSET = 0.5  # of what is noticed at all: by so much more must be missing for grain in full
 EMPHASIS, EMPHASIS_SIGMA_PX = 0.5, 0.8  # what linear interpolation takes away at about the frame's scale
 
 
@@ -60,10 +61,12 @@ def match_detail(
     for band, gain in zip(bands, gains, strict=False):  # the coarsest band is only there to compare the others with
         change += band * np.float32(gain - 1)
     missing = np.sqrt(max(wanted[0] ** 2 - (gains[0] * present[0]) ** 2, 0.0))
-    if missing > SILENCE + (1 - GRAIN_SHARE) * wanted[0]:
+    noticed = SILENCE + (1 - GRAIN_SHARE) * wanted[0]
+    if missing > noticed:
         grain = _make_grain(bands[0].shape, GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
+        share = GRAIN_SHARE * min((missing / noticed - 1) / GRAIN_ONSET, 1.0)  # sets in softly: it must not come and go
         change += grain * np.float32(
-            min(GRAIN_SHARE * missing / _strength(_split(grain, unit_px, 1)[0], skin), LARGEST_GRAIN)
+            min(share * missing / _strength(_split(grain, unit_px, 1)[0], skin), LARGEST_GRAIN)
         )
     return _add_light(image, change)
 

@@ -14,6 +14,10 @@ from models.mesh.canvas import FloatImage
 from utils.inference.records import Image, Points
 
 SHORTEST_SHARE = 0.02  # of the region's width: shorter ways are not seen
+ONSET_SHARES = (
+    0.015,
+    0.05,
+)  # judged lengths over that width: none of the blur below, all of it above; short ones are often misjudged
 JUDGED_PX = 160  # width at which the region is judged
 EDGE_SIGMA_PX = 1.6  # at that width; finer structure may be noise
 SHUTTERS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # open for these shares of a frame
@@ -45,7 +49,8 @@ def match_motion(face: FloatImage, target: Image, region: NDArray[np.bool_], mot
     drawn, wanted = (cv2.resize(_lightness(picture), size, interpolation=cv2.INTER_AREA) for picture in (face, target))
     shutter = _judge_shutter(drawn, wanted, small, direction, factor * way)
     length = min(UNDERSTATED * shutter, 1.0) * way
-    return face if length < SHORTEST_SHARE * width else blur_along(face, direction, length)
+    faint, sure = ONSET_SHARES
+    return blur_along(face, direction, length * float(np.clip((length / width - faint) / (sure - faint), 0, 1)))
 
 
 def _judge_shutter(

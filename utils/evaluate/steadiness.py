@@ -145,7 +145,7 @@ def measure_lag(before: Points, after: Points) -> tuple[float, float]:
     >>> t = np.linspace(0, 6, 200)[:, None, None]
     >>> track = np.concatenate([30 * np.sin(t), 20 * np.cos(t)], -1)
     >>> [round(value, 2) for value in measure_lag(track[1:], track[:-1] + 5)]
-    [1.0, 0.8]
+    [1.0, 0.76]
     """
     velocity = (before[2:] - before[:-2]) / 2
     offset = (after - before)[1:-1]
