@@ -168,10 +168,10 @@ def test_strength_mixes_the_result_with_the_frame(strength):
 def test_the_layers_laid_over_the_frame_give_the_final_image():
     frame = noise(0, 220, 260)
     places = [similarity(1.1, 0.2, 10, -5), similarity(0.9, -0.3, -40, 20), similarity(1, 0, 900, 900)]
-    aligned = [AlignedFace(noise(9, SIZE, SIZE), place, None) for place in places]
     generated = [GeneratedFace(noise(number, SIZE, SIZE), disc()) for number in range(1, 4)]
     for strength in (1.0, 0.6):
-        faces, matte = get_layers(frame, aligned, generated, strength)
+        aligned = [AlignedFace(noise(9, SIZE, SIZE), place, None, strength=strength) for place in places]
+        faces, matte = get_layers(frame, aligned, generated)
         assert (faces.shape, faces.dtype, matte.shape, matte.dtype) == (
             frame.shape,
             np.uint8,
@@ -180,7 +180,7 @@ def test_the_layers_laid_over_the_frame_give_the_final_image():
         )
         weight = matte[..., None] / 65535
         laid = frame * (1 - weight) + faces * weight
-        assert np.abs(laid - get_final_image(frame, aligned, generated, strength)).max() <= 1.6  # three roundings
+        assert np.abs(laid - get_final_image(frame, aligned, generated)).max() <= 1.6  # three roundings
         assert matte.max() == round(65535 * strength) or strength != 1
         assert not faces[matte == 0].any()
 
