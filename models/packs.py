@@ -78,6 +78,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     from arcface_model.arcface_embedder import ArcFaceEmbedder
     from insightface_func.face_detect_crop import Face_detect_crop
     from models.ghost_generator import GhostGenerator
+    from utils.inference.appearance import KeypointSurface
 
     defaults = DEFAULTS["ghost"]
     threshold = defaults.det_thresh if det_thresh is None else det_thresh
@@ -97,6 +98,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
             load_sr_net(paths["10_net_G"]) if options.use_sr else None,
         ),
         similarity_th=defaults.similarity_th,
+        surface=KeypointSurface(),
     )
 
 
@@ -150,6 +152,7 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
     from coordinate_reg.attention_mesh import AttentionMesh
     from insightface_func.blaze_face import BlazeFaceDetector
     from models.mesh.generator import MeshGenerator
+    from models.mesh.surface import MeshSurface
     from utils.inference.records import ModelPack
     from utils.weights import builtin_file, builtin_version
 
@@ -159,12 +162,14 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
         builtin_file("face_detection_full_range.onnx"),
         defaults.det_thresh if det_thresh is None else det_thresh,
     )
+    triangles = np.load(builtin_file("face_mesh_triangles.npy"))
     return ModelPack(
         name="builtin",
         version=builtin_version(),
         detector=detector,
         landmarker=AttentionMesh(builtin_file("face_mesh_attention.onnx")),
         embedder=DlibEmbedder(builtin_file("dlib_face_recognition.onnx"), builtin_file("dlib_face_mean.npy")),
-        generator=MeshGenerator(np.load(builtin_file("face_mesh_triangles.npy"))),
+        generator=MeshGenerator(triangles),
         similarity_th=defaults.similarity_th,
+        surface=MeshSurface(triangles, np.load(builtin_file("face_mesh_layout.npy"))),
     )

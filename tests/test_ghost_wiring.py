@@ -232,7 +232,7 @@ def analysed():
     casting = cast_persons(tracker.tracks, tracker.companies, list(vectors), 0.5)
     pictures = dict(frames)
     choose = mask_chooser(pack, sources, lambda pts: pictures[pts])
-    return generator, list(plan_records(seen, tracker.tracks, casting.source_of_track, choose))
+    return generator, list(plan_records(seen, tracker.tracks, casting.source_of_track, choose, {}))
 
 
 def of_person(records, person):

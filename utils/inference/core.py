@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from utils.inference.cuts import CutDetector
 from utils.inference.frame_records import FrameRecord, RecordedFace
-from utils.inference.image_processing import crop_face, find_faces, get_final_image
+from utils.inference.image_processing import crop_face, find_faces, get_final_image, keep_in_front
 from utils.inference.records import AlignedFace, Face, Identity, Image, ModelPack
 from utils.inference.tracking import Tracker
 
@@ -60,7 +60,10 @@ def analyse_frames(
         summary.frames_with_face += bool(faces)
         if not faces:
             summary.best_score = max(summary.best_score, best_score)
-        recorded = [RecordedFace(face, track) for face, track in zip(faces, numbers, strict=True)]
+        recorded = [
+            RecordedFace(face, track, appearance=pack.surface.flatten(image, face) if pack.surface else None)
+            for face, track in zip(faces, numbers, strict=True)
+        ]
         yield FrameRecord(index, pts, cut, tuple(recorded))
 
 
@@ -97,7 +100,8 @@ def model_inference(
         frame = _PendingFrame(image)
         # In the order of sources and tracks: where two masks overlap, the same person lies on top in every frame.
         for source, recorded in sorted(record.swaps, key=lambda swap: (swap[0], swap[1].track)):
-            frame.aligned.append(crop_face(image, recorded.face, pack, record.index, recorded.mask_parameters))
+            aligned = crop_face(image, recorded.face, pack, record.index, recorded.mask_parameters)
+            frame.aligned.append(keep_in_front(aligned, recorded.occluded, pack))
             frame.identities.append(sources[source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)

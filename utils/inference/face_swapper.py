@@ -98,7 +98,7 @@ class FaceSwapper:
         seen = list(analyse_frames([(0, image)], self.pack, tracker, summary))
         casting = request.cast(tracker)
         request.check(casting, summary, self.similarity_th, self.pack.detector.det_thresh)
-        records = list(plan_records(seen, tracker.tracks, casting.source_of_track, None))
+        records = list(plan_records(seen, tracker.tracks, casting.source_of_track, None, {}))
         swaps = sum(len(record.swaps) for record in records)
         result = next(model_inference([image], records, self.pack, sources, self.batch_size))
         return result, SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)

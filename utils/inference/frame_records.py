@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from utils.inference.records import Face, MaskParameters, Points
+from utils.inference.appearance import Texels, pack_texels, unpack_texels
+from utils.inference.records import Appearance, Face, MaskParameters, Points
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +23,18 @@ class RecordedFace:
     """A face of a frame: the number of its track, the index of the source that it gets, and what was decided for its track.
 
     The analysis leaves `source` and `mask_parameters` None; the plan fills them in. A face without a source is left alone.
+
+    Attributes:
+        appearance: what the plan finds occluders by; only in the records of the analysis.
+        occluded: which texels of the pack's surface are hidden by something in front; None if none are.
     """
 
     face: Face
     track: int
     source: int | None = None
     mask_parameters: MaskParameters | None = None
+    appearance: Appearance | None = None
+    occluded: Texels | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +69,7 @@ def read_records(path: Path) -> Iterator[FrameRecord]:
 
 
 def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
-    face = recorded.face
+    face, look = recorded.face, recorded.appearance
     return {
         "track": recorded.track,
         "source": recorded.source,
@@ -71,6 +78,8 @@ def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
         "box": face.box.tolist(),
         "keypoints": face.keypoints.tolist(),
         "landmarks": None if face.landmarks is None else _pack(face.landmarks),
+        "appearance": None if look is None else {"jpeg": _text(look.jpeg), "seen": _text(look.seen)},
+        "occluded": None if recorded.occluded is None else _text(pack_texels(recorded.occluded)),
     }
 
 
@@ -79,13 +88,24 @@ def _face_from_json(fields: dict[str, Any]) -> RecordedFace:
     box, keypoints = np.array(fields["box"]), np.array(fields["keypoints"])
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
     face = Face(box, fields["score"], keypoints, landmarks)
-    return RecordedFace(face, fields["track"], fields["source"], mask_parameters)
+    look, texels = fields["appearance"], fields["occluded"]
+    appearance = None if look is None else Appearance(_bytes(look["jpeg"]), _bytes(look["seen"]))
+    occluded = None if texels is None else unpack_texels(_bytes(texels))
+    return RecordedFace(face, fields["track"], fields["source"], mask_parameters, appearance, occluded)
 
 
 def _pack(landmarks: Points) -> str:
     """Dense landmarks as base64 of little-endian float64: exact, so that a picture and a video are rendered from the same numbers."""
-    return base64.b64encode(landmarks.astype("<f8").tobytes()).decode("ascii")
+    return _text(landmarks.astype("<f8").tobytes())
 
 
 def _unpack(text: str) -> Points:
-    return np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64).reshape(-1, 3)
+    return np.frombuffer(_bytes(text), "<f8").astype(np.float64).reshape(-1, 3)
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from utils.inference.appearance import Texels
 from utils.inference.blending import paste_back
 from utils.inference.boxes import drop_duplicates
 from utils.inference.records import AlignedFace, Face, GeneratedFace, Image, MaskParameters, ModelPack
+from utils.inference.visibility import refine_visible
 
 
 def find_faces(
@@ -39,9 +41,21 @@ def crop_face(
     return replace(pack.generator.align(frame, face, seed), mask_parameters=mask_parameters)
 
 
+def keep_in_front(aligned: AlignedFace, occluded: Texels | None, pack: ModelPack) -> AlignedFace:
+    """The same face with what is in front of it: `occluded` of the pack's surface, its edge found in the crop."""
+    if occluded is None or pack.surface is None:
+        return aligned
+    coarse = pack.surface.place(occluded, aligned.face, aligned.frame_to_crop, aligned.crop.shape[0])
+    return replace(aligned, visible=refine_visible(aligned.crop, coarse))
+
+
 def get_final_image(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Image:
-    """Put generated faces back into their frame, one after another; bit-identical to `frame` outside of the warped masks."""
+    """Put generated faces back into their frame, one after another, behind what is in front of them.
+
+    Bit-identical to `frame` outside of the warped masks.
+    """
     result = frame
     for place, face in zip(aligned, generated, strict=True):
-        result = paste_back(result, face.image, face.mask, place.frame_to_crop)
+        mask = face.mask if place.visible is None else face.mask * place.visible
+        result = paste_back(result, face.image, mask, place.frame_to_crop)
     return result

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from utils.inference.clear_face import ClearFace
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.gaps import fill_gaps
 from utils.inference.image_processing import crop_face
+from utils.inference.occlusion import mark_occlusions
 from utils.inference.record_smoothing import smooth_records
 from utils.inference.records import Identity, Image, MaskParameters, ModelPack
 from utils.inference.tracking import FaceTrack
@@ -24,6 +26,7 @@ def plan_records(
     tracks: Sequence[FaceTrack],
     source_of_track: Mapping[int, int],
     choose_mask: Callable[[FrameRecord, RecordedFace], MaskParameters | None] | None,
+    clear_faces: Mapping[int, ClearFace],
 ) -> Iterator[FrameRecord]:
     """Decide what becomes of every face.
 
@@ -32,8 +35,10 @@ def plan_records(
         tracks: by number.
         source_of_track: for the tracks that are swapped.
         choose_mask: decides a track's mask from the first frame in which it is swapped; None leaves every mask to the generator.
+        clear_faces: by track, what occluders are found by; see `learn_clear_faces`.
     """
     planned = smooth_records(fill_gaps(_give_sources(records, tracks, source_of_track)))
+    planned = mark_occlusions(planned, clear_faces)
     return planned if choose_mask is None else _keep_masks(planned, choose_mask)
 
 

@@ -82,6 +82,19 @@ class MaskParameters:
 
 
 @dataclass(frozen=True, eq=False)
+class Appearance:
+    """How a face looks, laid flat by a `Surface` and compressed; see `utils.inference.appearance`.
+
+    Attributes:
+        jpeg: a small square picture.
+        seen: a bit a texel: whether it shows the face.
+    """
+
+    jpeg: bytes
+    seen: bytes
+
+
+@dataclass(frozen=True, eq=False)
 class AlignedFace:
     """A face cut out of its frame for a generator.
 
@@ -91,6 +104,7 @@ class AlignedFace:
         face: the face in frame pixels.
         seed: number of the frame; a generator that adds grain takes it as its only randomness.
         mask_parameters: what `Generator.choose_mask` said at the beginning of the track; None leaves it to the generator.
+        visible: (S, S) float32 in [0, 1], 0 where something in front hides the face; None if nothing does.
     """
 
     crop: Image
@@ -98,6 +112,7 @@ class AlignedFace:
     face: Face
     seed: int = 0
     mask_parameters: MaskParameters | None = None
+    visible: Mask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +174,19 @@ class Generator(Protocol):
         """Give each of `faces` the identity at the same place in `identities`."""
 
 
+class Surface(Protocol):
+    """Lays faces flat, so that the same point of a face has the same place in every frame."""
+
+    tolerance: Mask
+    """Of each texel, at least 1: how much more than plain skin it changes by itself."""
+
+    def flatten(self, frame: Image, face: Face) -> Appearance:
+        """How `face` looks in `frame`."""
+
+    def place(self, occluded: NDArray[np.bool_], face: Face, frame_to_crop: Affine, size: int) -> Mask:
+        """A map of texels seen in a crop: (size, size) float32 in [0, 1], 0 where `occluded`."""
+
+
 @dataclass(frozen=True)
 class ModelPack:
     """The loaded models of one pack.
@@ -168,6 +196,7 @@ class ModelPack:
         version: of the weights, for provenance.
         detector, landmarker, embedder, generator: the models; a pack whose generator needs no dense landmarks has no landmarker.
         similarity_th: cosine similarity from which on two faces count as one person.
+        surface: lays faces flat, so that occluders can be found; None if they are not looked for.
     """
 
     name: str
@@ -177,3 +206,4 @@ class ModelPack:
     embedder: Embedder
     generator: Generator
     similarity_th: float
+    surface: Surface | None = None

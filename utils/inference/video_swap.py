@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from utils.errors import UnreadableInput
 from utils.inference.core import AnalysisSummary, analyse_frames, model_inference
 from utils.inference.frame_records import FrameRecord, read_records, write_record
+from utils.inference.occlusion import learn_clear_faces
 from utils.inference.people import Casting
 from utils.inference.plan import mask_chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack
@@ -73,9 +74,11 @@ def plan_video(
         return next(image for _, image in get_target(video, pts, max_frames=1))
 
     choose_mask = mask_chooser(pack, sources, frame_at)
+    cast = casting.source_of_track
+    clear_faces = learn_clear_faces(read_records(seen), cast, pack.surface.tolerance) if pack.surface else {}
     swaps = 0
     with planned.open("w", encoding="utf-8") as file:
-        for record in plan_records(read_records(seen), tracker.tracks, casting.source_of_track, choose_mask):
+        for record in plan_records(read_records(seen), tracker.tracks, cast, choose_mask, clear_faces):
             write_record(file, record)
             swaps += len(record.swaps)
     return swaps
