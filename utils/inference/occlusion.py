@@ -22,7 +22,7 @@ from utils.inference.records import Appearance, Mask
 MOST_SAMPLES = 48  # of a track, that its clear face is learned from
 FEWEST_SAMPLES = 8  # fewer do not tell what is the face
 GONE_AFTER_FRAMES = 30  # a track that was not seen for so long has ended
-SURE, LIKELY = 3.2, 1.8  # deviations
+SURE, LIKELY = 3.4, 1.5  # deviations
 LARGEST_DEVIATION = 8.0
 SMOOTHING_TEXELS = 1.2
 SPECK_TEXELS = 3  # thinner things are lids, lips and edges of landmarks that slipped
@@ -38,6 +38,7 @@ CLOSED_TEXELS = 5
 LARGEST_HOLE_SHARE = 0.1  # of the face, enclosed by an occluder, that is taken to be the occluder, too
 LARGEST_SHARE = 0.65  # of the face; if more differs, the light does
 LOOK_AHEAD_FRAMES = 2
+CONFIRMING_FRAMES = 2  # among the neighbours
 STEP_TEXELS = 9  # side of the square by which an occluder may move from frame to frame
 
 
@@ -132,14 +133,17 @@ def _mark(recorded: RecordedFace, frame: int, suspicions: Mapping[int, Mapping[i
         for side in ((frame - step for step in steps), (frame + step for step in steps))
     )
     here = suspicions.get(frame, {}).get(recorded.track)
-    earlier, later = _union(before), _union(after)
-    if here is None:  # a frame in which the face was not found itself
-        occluded = earlier & later
+    bridged = _union(before) & _union(after)
+    if here is None:  # a frame in which the face itself was not found
+        occluded = bridged
     else:
-        step = np.ones((STEP_TEXELS, STEP_TEXELS), np.uint8)
-        near = cv2.dilate((earlier | later).astype(np.uint8), step) > 0
-        occluded = pieces_touching(here.pieces, near) if before or after else here.pieces
-        occluded = occluded | (here.likely & earlier & later)
+        occluded = here.pieces
+        if before or after:
+            step = np.ones((STEP_TEXELS, STEP_TEXELS), np.uint8)
+            confirmed = np.sum([cv2.dilate(near.astype(np.uint8), step) for near in (*before, *after)], 0)
+            enough = min(CONFIRMING_FRAMES, len(before) + len(after))
+            occluded = pieces_touching(occluded, confirmed >= enough)
+        occluded = occluded | (here.likely & bridged)
     return replace(recorded, appearance=None, occluded=occluded if occluded.any() else None)
 
 
