@@ -39,6 +39,8 @@ class MeshSurface:
         layout: (468, 2) flat place of each vertex, in [0, 1].
     """
 
+    slack_texels = 1
+
     def __init__(self, triangles: NDArray[np.integer], layout: NDArray[np.floating]) -> None:
         self._triangles: Indices = np.ascontiguousarray(triangles, np.intp)
         self._flat = np.zeros((VERTEX_COUNT, 3))

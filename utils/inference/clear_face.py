@@ -30,7 +30,6 @@ LEAST_SKIN_WEIGHT = 0.15
 BYTES_PER_UNIT, BYTES_AT_ZERO = np.array([2.55, 1, 1], np.float32), np.array([0, 128, 128], np.float32)  # L, a, b
 SPREAD_PARTS = 8
 MAD_TO_DEVIATION = 1.4826
-SHIFT_TEXELS = 1  # by which landmarks are off
 BURNT_FROM, BURNT_TO, BURNT_SHARE = 78.0, 92.0, 0.35  # L: a hard light bleaches skin, so that bright texels say less
 NOISE_QUANTILE, NOISE_QUANTILE_OF_UNIT = 0.3, 0.4  # the calm part of the face tells how exactly this frame fits
 NOISE_CHANGE = 1.3  # from the usual noise of the track to that of a frame, at most
@@ -52,9 +51,10 @@ class ClearFace:
     spread: NDArray[np.uint8]
     known: Texels
     noise: float
+    slack: int
 
 
-def learn_clear_face(appearances: Sequence[Appearance], tolerance: Mask) -> ClearFace:
+def learn_clear_face(appearances: Sequence[Appearance], tolerance: Mask, slack: int) -> ClearFace:
     """Learn a face.
 
     Args:
@@ -74,13 +74,16 @@ def learn_clear_face(appearances: Sequence[Appearance], tolerance: Mask) -> Clea
         lit_alike = np.stack([_relight(*pair, colour, spread) for pair in zip(pictures, seen, strict=True)])
         colour = _weighted_median(lit_alike, weights)
         spread = np.maximum(MAD_TO_DEVIATION * _weighted_median(np.abs(lit_alike - colour), weights), floor)
-    deviations = (_deviation(picture, colour, spread)[shown] for picture, shown in zip(lit_alike, seen, strict=True))
+    deviations = (
+        _deviation(picture, colour, spread, slack)[shown] for picture, shown in zip(lit_alike, seen, strict=True)
+    )
     noise = float(np.median([_noise(deviation) for deviation in deviations if len(deviation)] or [1.0]))
     return ClearFace(
         np.clip(np.rint(colour * BYTES_PER_UNIT + BYTES_AT_ZERO), 0, 255).astype(np.uint8),
         np.clip(np.rint(spread * SPREAD_PARTS), 0, 255).astype(np.uint8),
         seen.mean(0) >= OFTEN_SEEN,
         noise,
+        slack,
     )
 
 
@@ -101,20 +104,21 @@ def measure_deviation(appearance: Appearance, clear: ClearFace) -> tuple[Mask, T
         return np.zeros((FLAT_PX, FLAT_PX), np.float32), judged
     picture = to_lab(flat_picture(appearance))
     lit_alike = _relight(picture, judged, colour, spread)
-    deviation = _deviation(lit_alike, colour, spread) * judged
+    deviation = _deviation(lit_alike, colour, spread, clear.slack) * judged
     burnt = np.clip((picture[..., 0] - BURNT_FROM) / (BURNT_TO - BURNT_FROM), 0, 1)
     deviation *= 1 - (1 - BURNT_SHARE) * burnt
     noise = np.clip(_noise(deviation[judged]), clear.noise / NOISE_CHANGE, clear.noise * NOISE_CHANGE)
     return deviation / np.clip(noise, *NOISE_RANGE).astype(np.float32), judged
 
 
-def _deviation(picture: Lab, colour: Lab, spread: Lab) -> NDArray[np.float32]:
+def _deviation(picture: Lab, colour: Lab, spread: Lab, slack: int) -> NDArray[np.float32]:
     """(FLAT_PX, FLAT_PX) from the most similar texel within a step, in spreads."""
-    edge = SHIFT_TEXELS
+    edge = slack
     colours, spreads = (cv2.copyMakeBorder(p, edge, edge, edge, edge, cv2.BORDER_REPLICATE) for p in (colour, spread))
     nearest = np.full((FLAT_PX, FLAT_PX), np.inf, np.float32)
-    for y in range(2 * edge + 1):
-        for x in range(2 * edge + 1):
+    places = range(0, 2 * edge + 1, (edge + 1) // 2)
+    for y in places:
+        for x in places:
             here = slice(y, y + FLAT_PX), slice(x, x + FLAT_PX)
             steps = (picture - colours[here]) / spreads[here]
             np.minimum(nearest, np.einsum("yxc,yxc->yx", steps, steps), out=nearest)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from utils.inference.appearance import FLAT_PX, Texels
 from utils.inference.clear_face import ClearFace, learn_clear_face, measure_deviation
 from utils.inference.frame_records import FrameRecord, RecordedFace
-from utils.inference.records import Appearance, Mask
+from utils.inference.records import Appearance, Surface
 
 MOST_SAMPLES = 48  # of a track, that its clear face is learned from
 FEWEST_SAMPLES = 8  # fewer do not tell what is the face
@@ -59,7 +59,9 @@ class _Samples:
             self.kept, self.stride = self.kept[::2], 2 * self.stride
 
 
-def learn_clear_faces(records: Iterable[FrameRecord], tracks: Collection[int], tolerance: Mask) -> dict[int, ClearFace]:
+def learn_clear_faces(
+    records: Iterable[FrameRecord], tracks: Collection[int], surface: Surface
+) -> dict[int, ClearFace]:
     """Track -> its face without anything in front of it, for those of `tracks` that are long enough to tell.
 
     Memory grows with the number of tracks, by 30 kB each, not with their length.
@@ -67,7 +69,7 @@ def learn_clear_faces(records: Iterable[FrameRecord], tracks: Collection[int], t
     Args:
         records: of the analysis, in order.
         tracks: that are swapped.
-        tolerance: of the pack's surface.
+        surface: of the pack.
     """
     learned: dict[int, ClearFace] = {}
     samples: dict[int, _Samples] = {}
@@ -76,7 +78,7 @@ def learn_clear_faces(records: Iterable[FrameRecord], tracks: Collection[int], t
         for track in [track for track, sampled in samples.items() if sampled.last < before]:
             kept = samples.pop(track).kept
             if len(kept) >= FEWEST_SAMPLES:
-                learned[track] = learn_clear_face(kept, tolerance)
+                learned[track] = learn_clear_face(kept, surface.tolerance, surface.slack_texels)
 
     for record in records:
         for recorded in record.faces:

@@ -180,6 +180,9 @@ class Surface(Protocol):
     tolerance: Mask
     """Of each texel, at least 1: how much more than plain skin it changes by itself."""
 
+    slack_texels: int
+    """How far from its place a point of the face may be found."""
+
     def flatten(self, frame: Image, face: Face) -> Appearance:
         """How `face` looks in `frame`."""
 

@@ -75,7 +75,7 @@ def plan_video(
 
     choose_mask = mask_chooser(pack, sources, frame_at)
     cast = casting.source_of_track
-    clear_faces = learn_clear_faces(read_records(seen), cast, pack.surface.tolerance) if pack.surface else {}
+    clear_faces = learn_clear_faces(read_records(seen), cast, pack.surface) if pack.surface else {}
     swaps = 0
     with planned.open("w", encoding="utf-8") as file:
         for record in plan_records(read_records(seen), tracker.tracks, cast, choose_mask, clear_faces):
