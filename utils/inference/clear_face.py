@@ -33,7 +33,8 @@ MAD_TO_DEVIATION = 1.4826
 BURNT_FROM, BURNT_TO, BURNT_SHARE = 78.0, 92.0, 0.35  # L: a hard light bleaches skin, so that bright texels say less
 NOISE_QUANTILE, NOISE_QUANTILE_OF_UNIT = 0.3, 0.4  # the calm part of the face tells how exactly this frame fits
 NOISE_CHANGE = 1.3  # from the usual noise of the track to that of a frame, at most
-NOISE_RANGE = (0.45, 1.5)
+ROUGH_NOISE = 0.9  # beyond it, hard light wanders over the face, and piece by piece that looks like an occluder
+NOISE_RANGE = (0.45, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +108,9 @@ def measure_deviation(appearance: Appearance, clear: ClearFace) -> tuple[Mask, T
     deviation = _deviation(lit_alike, colour, spread, clear.slack) * judged
     burnt = np.clip((picture[..., 0] - BURNT_FROM) / (BURNT_TO - BURNT_FROM), 0, 1)
     deviation *= 1 - (1 - BURNT_SHARE) * burnt
-    noise = np.clip(_noise(deviation[judged]), clear.noise / NOISE_CHANGE, clear.noise * NOISE_CHANGE)
-    return deviation / np.clip(noise, *NOISE_RANGE).astype(np.float32), judged
+    noise = float(np.clip(_noise(deviation[judged]), clear.noise / NOISE_CHANGE, clear.noise * NOISE_CHANGE))
+    noise *= max(1.0, noise / ROUGH_NOISE)
+    return deviation / np.float32(np.clip(noise, *NOISE_RANGE)), judged
 
 
 def _deviation(picture: Lab, colour: Lab, spread: Lab, slack: int) -> NDArray[np.float32]:

@@ -78,7 +78,7 @@ def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
         "box": face.box.tolist(),
         "keypoints": face.keypoints.tolist(),
         "landmarks": None if face.landmarks is None else _pack(face.landmarks),
-        "appearance": None if look is None else {"jpeg": _text(look.jpeg), "seen": _text(look.seen)},
+        "appearance": None if look is None else {"png": _text(look.png), "seen": _text(look.seen)},
         "occluded": None if recorded.occluded is None else _text(pack_texels(recorded.occluded)),
     }
 
@@ -89,7 +89,7 @@ def _face_from_json(fields: dict[str, Any]) -> RecordedFace:
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
     face = Face(box, fields["score"], keypoints, landmarks)
     look, texels = fields["appearance"], fields["occluded"]
-    appearance = None if look is None else Appearance(_bytes(look["jpeg"]), _bytes(look["seen"]))
+    appearance = None if look is None else Appearance(_bytes(look["png"]), _bytes(look["seen"]))
     occluded = None if texels is None else unpack_texels(_bytes(texels))
     return RecordedFace(face, fields["track"], fields["source"], mask_parameters, appearance, occluded)
 

@@ -160,19 +160,27 @@ def suspect(deviation: NDArray[np.float32], judged: Texels) -> _Suspicion:
         deviation: (FLAT_PX, FLAT_PX) float32 from the clear face.
         judged: where that is known.
     """
-    weight = judged.astype(np.float32)
-    capped = cv2.GaussianBlur(np.minimum(deviation, LARGEST_DEVIATION) * weight, (0, 0), SMOOTHING_TEXELS)
-    smooth = capped / (cv2.GaussianBlur(weight, (0, 0), SMOOTHING_TEXELS) + np.float32(0.05))
-    sure, likely = smooth > SURE, (smooth > LIKELY) & judged
+    smooth = _smooth(np.minimum(deviation, LARGEST_DEVIATION), judged)
+    # Capped so low, what is surely something else does not reach out over its edge.
+    likely = (_smooth(np.minimum(deviation, 2 * LIKELY), judged) > LIKELY) & judged
+    sure = (smooth > SURE) & likely
     core = cv2.morphologyEx(sure.astype(np.uint8), cv2.MORPH_OPEN, _disc(SPECK_TEXELS))
     near = cv2.dilate(core, _disc(2 * GROWTH_TEXELS + 1)) > 0
-    grown = pieces_touching((likely | sure) & near, core > 0).astype(np.uint8)
+    grown = pieces_touching(likely & near, core > 0).astype(np.uint8)
     closed = cv2.morphologyEx(grown, cv2.MORPH_CLOSE, _disc(CLOSED_TEXELS))
     count = max(float(judged.sum()), 1.0)
     pieces = _believable(_fill_holes(closed, LARGEST_HOLE_SHARE * count), smooth, judged)
     if (pieces & judged).sum() > LARGEST_SHARE * count:
         pieces = np.zeros_like(pieces)
     return _Suspicion(pieces, likely)
+
+
+def _smooth(deviation: NDArray[np.float32], judged: Texels) -> NDArray[np.float32]:
+    """Gaussian mean over the judged neighbours."""
+    weight = judged.astype(np.float32)
+    mean = cv2.GaussianBlur(deviation * weight, (0, 0), SMOOTHING_TEXELS)
+    smooth: NDArray[np.float32] = mean / (cv2.GaussianBlur(weight, (0, 0), SMOOTHING_TEXELS) + np.float32(0.05))
+    return smooth
 
 
 def pieces_touching(texels: Texels, seeds: Texels) -> Texels:
@@ -191,8 +199,9 @@ def _believable(pieces: NDArray[np.uint8], deviation: NDArray[np.float32], judge
     rim = face - cv2.erode(face, _disc(2 * OUTLINE_TEXELS + 1), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     for piece in range(1, count):
         here = labels == piece
-        if not (here & (rim > 0)).any() and np.quantile(deviation[here & judged], INNER_QUANTILE) < INNER_SURE:
-            believed[piece] = False
+        if not (here & (rim > 0)).any():
+            inside = deviation[here & judged]
+            believed[piece] &= bool(len(inside)) and float(np.quantile(inside, INNER_QUANTILE)) >= INNER_SURE
     result: Texels = believed[labels]
     return result
 

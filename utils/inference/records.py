@@ -86,11 +86,11 @@ class Appearance:
     """How a face looks, laid flat by a `Surface` and compressed; see `utils.inference.appearance`.
 
     Attributes:
-        jpeg: a small square picture.
+        png: a small square picture.
         seen: a bit a texel: whether it shows the face.
     """
 
-    jpeg: bytes
+    png: bytes
     seen: bytes
 
 
