@@ -14,7 +14,7 @@ from utils.inference.occlusion import FEWEST_SAMPLES, MOST_SAMPLES, learn_clear_
 from utils.inference.plan import plan_records
 from utils.inference.records import Face
 
-SKIN, DARK, BLUE, HAND = (100, 125, 170), (40, 38, 42), (190, 90, 40), (150, 175, 225)  # BGR
+SKIN, DARK, BLUE, HAND = (90, 112, 155), (40, 38, 42), (190, 90, 40), (145, 172, 222)  # BGR
 Y, X = np.mgrid[0:FLAT_PX, 0:FLAT_PX].astype(np.float32)
 SEEN = np.hypot((X - 32) / 27, (Y - 32) / 31) < 1
 

@@ -32,7 +32,7 @@ SPREAD_PARTS = 8
 MAD_TO_DEVIATION = 1.4826
 BURNT_FROM, BURNT_TO, BURNT_SHARE = 78.0, 92.0, 0.35  # L: a hard light bleaches skin, so that bright texels say less
 NOISE_QUANTILE, NOISE_QUANTILE_OF_UNIT = 0.3, 0.4  # the calm part of the face tells how exactly this frame fits
-NOISE_CHANGE = 1.3  # from the usual noise of the track to that of a frame, at most
+NOISE_CHANGE = 1.8  # from the usual noise of the track to that of a frame, at most
 ROUGH_NOISE = 0.9  # beyond it, hard light wanders over the face, and piece by piece that looks like an occluder
 NOISE_RANGE = (0.45, 2.0)
 
