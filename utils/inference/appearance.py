@@ -73,7 +73,6 @@ class KeypointSurface:
     def __init__(self) -> None:
         y, x = (np.mgrid[0:FLAT_PX, 0:FLAT_PX] + 0.5) / FLAT_PX
         self._face = ((x - 0.5) / FACE_AXES[0]) ** 2 + ((y - FACE_CENTRE_Y) / FACE_AXES[1]) ** 2 <= 1
-        self._nearest = _nearest_inside(self._face)
         self.tolerance = np.full((FLAT_PX, FLAT_PX), PLAIN_TOLERANCE, np.float32)
         for (centre_x, centre_y), radius in zip(_template(1.0), FEATURE_RADII, strict=True):
             self.tolerance[np.hypot(x - centre_x, y - centre_y) < radius] = FEATURE_TOLERANCE
@@ -89,8 +88,7 @@ class KeypointSurface:
     def place(self, occluded: Texels, face: Face, frame_to_crop: Affine, size: int) -> Mask:
         """See `Surface`."""
         flat_to_crop = _compose(frame_to_crop, invert(_frame_to_flat(face)))
-        # What reaches the ellipse is taken to go on beyond it.
-        visible = 1 - occluded.ravel()[self._nearest].astype(np.float32)
+        visible = 1 - occluded.astype(np.float32)
         return cv2.warpAffine(
             visible, flat_to_crop, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
@@ -101,15 +99,6 @@ def lies_inside(places: Points, frame: Image) -> Texels:
     last = np.array([frame.shape[1], frame.shape[0]]) - 1
     inside: Texels = ((places >= 0) & (places <= last)).all(1).reshape(FLAT_PX, FLAT_PX)
     return inside
-
-
-def _nearest_inside(region: Texels) -> NDArray[np.intp]:
-    """(FLAT_PX, FLAT_PX): flat index of the nearest texel of `region`."""
-    outside = (~region).astype(np.uint8)
-    _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
-    texel_of_label = np.zeros(labels.max() + 1, np.intp)
-    texel_of_label[labels[region]] = np.flatnonzero(region)
-    return texel_of_label[labels]
 
 
 def _template(size: float) -> Points:

@@ -160,6 +160,8 @@ def suspect(deviation: NDArray[np.float32], judged: Texels) -> _Suspicion:
         deviation: (FLAT_PX, FLAT_PX) float32 from the clear face.
         judged: where that is known.
     """
+    if not judged.any():
+        return _Suspicion(judged, judged)
     smooth = _smooth(np.minimum(deviation, LARGEST_DEVIATION), judged)
     # Capped so low, what is surely something else does not reach out over its edge.
     likely = (_smooth(np.minimum(deviation, 2 * LIKELY), judged) > LIKELY) & judged
@@ -168,11 +170,12 @@ def suspect(deviation: NDArray[np.float32], judged: Texels) -> _Suspicion:
     near = cv2.dilate(core, _disc(2 * GROWTH_TEXELS + 1)) > 0
     grown = pieces_touching(likely & near, core > 0).astype(np.uint8)
     closed = cv2.morphologyEx(grown, cv2.MORPH_CLOSE, _disc(CLOSED_TEXELS))
-    count = max(float(judged.sum()), 1.0)
+    count = float(judged.sum())
     pieces = _believable(_fill_holes(closed, LARGEST_HOLE_SHARE * count), smooth, judged)
     if (pieces & judged).sum() > LARGEST_SHARE * count:
         pieces = np.zeros_like(pieces)
-    return _Suspicion(pieces, likely)
+    # What reaches the rim of what is judged goes on beyond it; the openings are as hidden as what lies beside them.
+    return _Suspicion(pieces.ravel()[_nearest(judged)], likely)
 
 
 def _smooth(deviation: NDArray[np.float32], judged: Texels) -> NDArray[np.float32]:
@@ -211,6 +214,15 @@ def _fill_holes(pieces: NDArray[np.uint8], largest: float) -> NDArray[np.uint8]:
     small = statistics[:, cv2.CC_STAT_AREA] <= largest
     small[0] = False
     return np.where(small[labels], np.uint8(1), pieces)
+
+
+def _nearest(region: Texels) -> NDArray[np.intp]:
+    """(FLAT_PX, FLAT_PX): flat index of the nearest texel of `region`."""
+    outside = (~region).astype(np.uint8)
+    _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
+    texel_of_label = np.zeros(labels.max() + 1, np.intp)
+    texel_of_label[labels[region]] = np.flatnonzero(region)
+    return texel_of_label[labels]
 
 
 def _disc(side: int) -> NDArray[np.uint8]:
