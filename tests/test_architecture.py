@@ -28,6 +28,7 @@ LAYERS = [
 ]
 # The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
 PURE = ["alignment", "boxes", "matching", "masks", "smoothing", "blending", "records", "image_processing", "core"]
+PURE += ["appearance", "clear_face", "occlusion", "visibility"]
 PURE_PACKAGES = {"numpy", "cv2", "scipy"}
 
 
