@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -23,14 +24,13 @@ from utils.errors import BadArgument, SwapError, UnwritableOutput
 from utils.files import refuse_to_overwrite
 from utils.flags import build_parser
 from utils.model_files.flags import manage_weights
+from utils.version import __version__
 
 if TYPE_CHECKING:
     from models.packs import GhostOptions
     from utils.inference.face_swapper import FaceSwapper
     from utils.inference.records import Identity, ModelPack
     from utils.inference.video_swap import Item
-
-__version__ = "0.1.0"
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE / "examples"
@@ -56,6 +56,8 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
         args.image_to_image = bool(
             args.target_image or (args.out_image_name and not args.target_video and not args.out_video_name)
         )
+    if args.image_to_image and args.resume:
+        raise BadArgument("--resume is for videos; leave it out")
     if args.image_to_image and (args.target_video or args.out_video_name):
         raise BadArgument(
             "--target_video and --out_video_name have no use for an image; leave them out, or say --image_to_image False"
@@ -64,14 +66,14 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
         raise BadArgument(
             "--target_image and --out_image_name have no use for a video; leave them out, or say --image_to_image True"
         )
-    args.source_paths = args.source_paths or [EXAMPLES / "images" / "grace_hopper.jpg"]
+    args.source_paths = args.source_paths or [(EXAMPLES / "images" / "grace_hopper.jpg",)]
     if args.image_to_image:
         args.target = args.target_image or EXAMPLES / "images" / "eileen_collins.png"
         args.out = args.out_image_name or EXAMPLES / "results" / "result.png"
     else:
         args.target = args.target_video or EXAMPLES / "videos" / "eileen_collins.mp4"
         args.out = args.out_video_name or EXAMPLES / "results" / "result.mp4"
-    refuse_to_overwrite(args.out, (args.target, *args.source_paths, *args.target_faces_paths))
+    refuse_to_overwrite(args.out, (args.target, *chain(*args.source_paths, *args.target_faces_paths)))
     return args
 
 
@@ -138,22 +140,20 @@ def note(args: argparse.Namespace, line: str) -> None:
             print(line, file=sys.stderr)
 
 
-def tell_result(path: Path) -> None:
-    """Print the path of the result to stdout.
+def tell_result(line: Path | str) -> None:
+    """Print the path of a result to stdout.
 
     Raises:
         BrokenPipeError: if nobody reads it any more.
         UnwritableOutput: if stdout takes nothing.
     """
     try:
-        print(path, flush=True)
+        print(line, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
         sys.stdout = None  # so that Python does not try again when it ends
-        raise UnwritableOutput(
-            f"{path} is done, but its path cannot be written to stdout ({error.strerror})"
-        ) from error
+        raise UnwritableOutput(f"{line} is done, but this cannot be written to stdout ({error.strerror})") from error
 
 
 def count(number: int, noun: str) -> str:
@@ -172,11 +172,12 @@ def show_progress(items: Iterable[Item], description: str, total: int | None) ->
     return tqdm(items, desc=description, total=total, unit="frame", disable=None, file=sys.stderr)
 
 
-def identify_photos(swapper: FaceSwapper, paths: Sequence[Path]) -> list[Identity]:
-    """The identity of each photo."""
+def identify_people(swapper: FaceSwapper, people: Sequence[Sequence[Path]]) -> list[Identity]:
+    """The identity of each person, from one photo or several."""
     from utils.pictures import read_picture
 
-    return [swapper.identify(read_picture(path).bgr, str(path)) for path in paths]
+    identities = [[swapper.identify(read_picture(path).bgr, str(path)) for path in photos] for photos in people]
+    return [swapper.combine(photos) for photos in identities]
 
 
 def run(args: argparse.Namespace) -> Path:
@@ -191,13 +192,13 @@ def run(args: argparse.Namespace) -> Path:
     swapper = FaceSwapper(
         init_models(args), args.similarity_th, args.batch_size, no_progress if args.quiet else show_progress
     )
-    sources = identify_photos(swapper, args.source_paths)
-    persons = identify_photos(swapper, args.target_faces_paths)
+    sources = identify_people(swapper, args.source_paths)
+    persons = identify_people(swapper, args.target_faces_paths)
     if picture is not None:
         result, report = swapper.swap_image(picture.bgr, sources, persons, str(args.target), args.swap == "all")
         write_picture(args.out, picture, result)
     else:
-        report = swapper.swap_video(args.target, args.out, sources, persons, args.swap == "all")
+        report = swapper.swap_video(args.target, args.out, sources, persons, args.swap == "all", args.resume)
     note(args, f"swapped {count(report.swaps, 'face')} in {count(report.frames, 'frame')}")
     return args.out
 
@@ -205,6 +206,16 @@ def run(args: argparse.Namespace) -> Path:
 def run_instead(args: argparse.Namespace) -> int | None:
     """Do what flags ask for instead of a swap; the exit code, or None if they ask for nothing."""
     if manage_weights(args):
+        return 0
+    if args.list_faces:
+        from utils.face_list import list_faces
+        from utils.inference.video_swap import no_progress
+
+        complete(args)
+        progress = no_progress if args.quiet else show_progress
+        pack = init_models(args)
+        for line in list_faces(args.target, args.image_to_image, args.list_faces, pack, args.similarity_th, progress):
+            tell_result(line)
         return 0
     if args.doctor:
         from utils.doctor import report

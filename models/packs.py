@@ -98,6 +98,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
             load_sr_net(paths["10_net_G"]) if options.use_sr else None,
         ),
         similarity_th=defaults.similarity_th,
+        settings=f"{options}, {placement}, detection score {threshold:g}",
         surface=KeypointSurface(),
     )
 
@@ -157,10 +158,11 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
     from utils.weights import builtin_file, builtin_version
 
     defaults = DEFAULTS["builtin"]
+    threshold = defaults.det_thresh if det_thresh is None else det_thresh
     detector = BlazeFaceDetector(
         builtin_file("face_detection_back.onnx"),
         builtin_file("face_detection_full_range.onnx"),
-        defaults.det_thresh if det_thresh is None else det_thresh,
+        threshold,
     )
     triangles = np.load(builtin_file("face_mesh_triangles.npy"))
     return ModelPack(
@@ -171,5 +173,6 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
         embedder=DlibEmbedder(builtin_file("dlib_face_recognition.onnx"), builtin_file("dlib_face_mean.npy")),
         generator=MeshGenerator(triangles),
         similarity_th=defaults.similarity_th,
+        settings=f"detection score {threshold:g}",
         surface=MeshSurface(triangles, np.load(builtin_file("face_mesh_layout.npy"))),
     )

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the top to the bottom; a module may import from its own layer and from lower ones.
 LAYERS = [
     ["inference", "utils.evaluate", "utils.build_pack"],
-    ["utils.flags", "models.onnx_export"],
+    ["utils.flags", "utils.face_list", "models.onnx_export"],
     ["models.packs"],
     ["utils.inference.face_swapper"],
     ["utils.inference.request", "utils.inference.video_swap"],
@@ -23,6 +23,7 @@ LAYERS = [
     ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
     ["models.aei_net", "models.sr_net", "models.enhancement"],
     ["models.aei_encoders", "models.aad"],
+    ["utils.inference.checkpoint"],
     ["utils.inference.core", "utils.inference.video_processing", "utils.pictures"],
     ["utils"],
 ]

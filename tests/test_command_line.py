@@ -314,7 +314,7 @@ def test_a_damaged_pack_is_named(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_video_leaves_nothing_behind(tmp_path, number):
+def test_an_interrupted_video_leaves_no_half_file_and_can_be_resumed(command_line, tmp_path, number):
     out = tmp_path / "result.mp4"
     out.write_bytes(OLD)
     command = [sys.executable, str(ROOT / "inference.py"), "--out_video_name", str(out)]
@@ -327,8 +327,13 @@ def test_an_interrupted_video_leaves_nothing_behind(tmp_path, number):
     assert process.returncode == INTERRUPTED, stderr
     assert stdout == ""
     assert "Traceback" not in stderr
+    assert "--resume" in stderr
     assert out.read_bytes() == OLD
+    assert sorted(path.name[:6] for path in tmp_path.iterdir()) == [".swap-", "result"]
+    finished = command_line("--out_video_name", out, "--resume")
+    assert finished.returncode == DONE, finished.stderr
     assert list(tmp_path.iterdir()) == [out]
+    assert out.read_bytes() != OLD
 
 
 def test_help_tells_defaults_and_exit_codes(command_line):

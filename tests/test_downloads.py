@@ -21,10 +21,11 @@ from pathlib import Path
 import pytest
 from download_server import ETAG, answer, dripping, good, raw, running_server, silent
 
+from utils import locks
 from utils.errors import BadArgument, ModelFileError, UnwritableOutput
-from utils.model_files import commands, locks, resume, transport
+from utils.locks import exclusive
+from utils.model_files import commands, resume, transport
 from utils.model_files.fetch import NoNetwork, Options, download
-from utils.model_files.locks import exclusive
 from utils.model_files.parts import part_of
 from utils.model_files.resume import OVERLAP_BYTES, Patience
 from utils.model_files.sidecar import read_sidecar, sidecar_path

@@ -33,7 +33,7 @@ from utils.devices import choose_placement
 from utils.errors import ModelFileError
 from utils.inference.alignment import estimate_pose_alignment
 from utils.inference.batching import BatchLimit
-from utils.inference.core import AnalysisSummary, analyse_frames
+from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.faceshifter_run import faceshifter_batch
 from utils.inference.frame_records import read_records, write_record
@@ -228,11 +228,11 @@ def analysed():
     sources = [Identity(vector, ()) for vector in vectors]
     frames = [(index * 40, np.full((4, 4, 3), index, np.uint8)) for index in range(len(TRACKS))]
     tracker = Tracker(pack.embedder, 0.5)
-    seen = list(analyse_frames(frames, pack, tracker, AnalysisSummary()))
+    seen = list(Analysis(pack, tracker).analyse(frames))
     casting = cast_persons(tracker.tracks, tracker.companies, list(vectors), 0.5)
     pictures = dict(frames)
     choose = mask_chooser(pack, sources, lambda pts: pictures[pts])
-    return generator, list(plan_records(seen, tracker.tracks, casting.source_of_track, choose, {}))
+    return generator, list(plan_records(seen, tracker.tracks, casting.source_of_track, choose))
 
 
 def of_person(records, person):

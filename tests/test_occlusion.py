@@ -201,7 +201,7 @@ def test_appearances_survive_compression_and_files(tmp_path):
 
 
 def test_a_plan_without_clear_faces_drops_appearances():
-    (planned,) = plan_records([record(0, face(0))], [_Track()], {0: 0}, None, {})
+    (planned,) = plan_records([record(0, face(0))], [_Track()], {0: 0}, None)
     assert planned.faces[0].appearance is None
     assert planned.faces[0].occluded is None
 

@@ -5,7 +5,7 @@ import pytest
 
 from utils.inference.people import cast_everybody, cast_largest_first, cast_persons, group_tracks
 from utils.inference.records import Face
-from utils.inference.tracking import CHECK_EVERY_FRAMES, LONGEST_GAP_FRAMES, STEADY_SLACK, Tracker, worth_of
+from utils.inference.tracking import CHECK_EVERY_FRAMES, LONGEST_GAP_FRAMES, STEADY_SHARE, Tracker, worth_of
 
 THRESHOLD = 0.5
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -67,7 +67,7 @@ def test_a_jump_is_looked_into_at_once():
 
 
 def test_a_head_that_turns_away_stays_on_its_track():
-    turned = float(np.arccos(THRESHOLD - STEADY_SLACK)) + 0.2
+    turned = float(np.arccos(THRESHOLD * STEADY_SHARE)) + 0.2
     frames = [[face_at(0, 0.0)]] * 20 + [[face_at(0, turned, PROFILE)]] * 20 + [[face_at(0, 0.0)]] * 20
     tracker, _ = follow(frames)
     assert len(tracker.tracks) == 1

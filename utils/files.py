@@ -25,25 +25,37 @@ def finished_file(path: Path) -> Iterator[Path]:
         UnwritableOutput: if the folder or the file cannot be written.
     """
     temporary = None
+    with writing(path) as place:
+        try:
+            suffix = f".partial{place.suffix}"
+            handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=suffix, dir=place.parent)
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            _take_over_mode(temporary, place)
+            temporary.replace(place)
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give the place that an output really has, its folder created, and say it clearly when something cannot be written there.
+
+    Raises:
+        UnwritableOutput: if there is something else than a file, or for any OSError in the block.
+    """
     try:
         place = path.resolve() if path.is_symlink() else path
         if place.exists() and not place.is_file():
             kind = "a folder" if place.is_dir() else "not a plain file"
             raise UnwritableOutput(f"cannot write {str(path)!r}: it is {kind}; choose another name")
         place.parent.mkdir(parents=True, exist_ok=True)
-        suffix = f".partial{place.suffix}"
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=suffix, dir=place.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        _take_over_mode(temporary, place)
-        temporary.replace(place)
+        yield place
     except OSError as error:
         remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another name or folder"
         raise UnwritableOutput(f"cannot write {str(path)!r} ({error.strerror or error}); {remedy}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def refuse_to_overwrite(out: Path, inputs: Iterable[Path]) -> None:

@@ -69,6 +69,20 @@ def detection_side(text: str) -> int:
     return side
 
 
+def photos_of_person(text: str) -> tuple[Path, ...]:
+    """An argparse type: one photo, or several of one person joined by plus signs; a file whose own name has one is one photo.
+
+    >>> [path.name for path in photos_of_person("anna1.jpg+anna2.jpg")]
+    ['anna1.jpg', 'anna2.jpg']
+    """
+    if Path(text).exists():
+        return (Path(text),)
+    parts = text.split("+")
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f"'{text}' has an empty name beside a plus sign")
+    return tuple(Path(part) for part in parts)
+
+
 def add_bool(group: argparse._ArgumentGroup, flag: str, default: bool | None, text: str) -> None:
     """Add a flag that takes True or False; bare it means True."""
     group.add_argument(flag, type=strict_bool, nargs="?", const=True, default=default, metavar="True|False", help=text)
@@ -95,14 +109,18 @@ def build_parser(version: str) -> argparse.ArgumentParser:
 
     files = parser.add_argument_group("files")
     files.add_argument(
-        "--source_paths", nargs="+", type=Path, metavar="PHOTO", help="whose face is put in (default: an example)"
+        "--source_paths",
+        nargs="+",
+        type=photos_of_person,
+        metavar="PHOTO[+PHOTO...]",
+        help="whose face is put in; several photos of one person are joined by plus signs (default: an example)",
     )
     files.add_argument(
         "--target_faces_paths",
         nargs="+",
-        type=Path,
+        type=photos_of_person,
         default=[],
-        metavar="PHOTO",
+        metavar="PHOTO[+PHOTO...]",
         help="who is replaced, one photo for each source, in order (default: the largest face of the first frame that has one)",
     )
     add_bool(files, "--image_to_image", None, "the target is an image (default: what the other flags say, else False)")
@@ -110,6 +128,11 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     files.add_argument("--out_image_name", type=Path, metavar="FILE", help="(default: examples/results/result.png)")
     files.add_argument("--target_video", type=Path, metavar="FILE", help="(default: an example)")
     files.add_argument("--out_video_name", type=Path, metavar="FILE", help="(default: examples/results/result.mp4)")
+    files.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a video where the same command was interrupted; without it, a video is begun from the start",
+    )
 
     people = parser.add_argument_group("faces and people")
     people.add_argument(
@@ -118,6 +141,13 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         default="first",
         help="who is replaced without --target_faces_paths: first, see there; all: everybody, by the only source, "
         "or by the sources in the order in which people appear, from left to right (default: first)",
+    )
+    people.add_argument(
+        "--list_faces",
+        type=Path,
+        metavar="DIR",
+        help="write a photo of everybody in the target, for --target_faces_paths, into an empty folder, "
+        "and the frames in which they are seen; then end",
     )
     people.add_argument(
         "--similarity_th",

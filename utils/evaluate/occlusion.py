@@ -30,7 +30,7 @@ from utils.errors import SwapError, UnreadableInput, UnwritableOutput
 from utils.evaluate.photos import PHOTO_EXTENSIONS, groups_of_photos, portrait
 from utils.inference.alignment import invert
 from utils.inference.blending import paste_back
-from utils.inference.core import AnalysisSummary, analyse_frames
+from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, keep_in_front
@@ -80,9 +80,8 @@ class Judged:
 
 def plan_in_memory(frames: Iterable[tuple[int, Image]], swapper: FaceSwapper, everybody: bool) -> Iterator[FrameRecord]:
     """Analyse and plan as the tool does: the person found first is swapped, or everybody."""
-    pack, summary = swapper.pack, AnalysisSummary()
-    tracker = Tracker(pack.embedder, swapper.similarity_th)
-    seen = list(analyse_frames(frames, pack, tracker, summary))
+    pack, tracker = swapper.pack, Tracker(swapper.pack.embedder, swapper.similarity_th)
+    seen = list(Analysis(pack, tracker).analyse(frames))
     if everybody:
         casting = cast_everybody(tracker.tracks, tracker.companies, 1, swapper.similarity_th)
     else:

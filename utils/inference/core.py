@@ -1,7 +1,7 @@
 """The two passes over the frames of a target. An image is a target of one frame.
 
-analyse_frames: detect -> landmarks -> track, embed           one record a frame; looks at frames in order
-model_inference: crop -> generate in batches -> blend         a pure function of a frame and its record
+Analysis: detect -> landmarks -> track, embed             one record a frame; looks at frames in order
+model_inference: crop -> generate in batches -> blend     a pure function of a frame and its record
 
 What lies between, `plan`, decides who gets which face.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from utils.inference.cuts import CutDetector
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image, keep_in_front
-from utils.inference.records import AlignedFace, Face, Identity, Image, ModelPack
+from utils.inference.records import AlignedFace, Appearance, Face, Identity, Image, ModelPack
 from utils.inference.tracking import Tracker
 
 THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
@@ -30,6 +30,46 @@ class AnalysisSummary:
 
 
 @dataclass
+class Analysis:
+    """The first pass over the frames of a target, and all that it has to remember from frame to frame.
+
+    Attributes:
+        pack: the loaded models.
+        tracker: who has been seen.
+        cuts: where shots begin.
+        summary: counts.
+        faces: of the last frame.
+    """
+
+    pack: ModelPack
+    tracker: Tracker
+    cuts: CutDetector = field(default_factory=CutDetector)
+    summary: AnalysisSummary = field(default_factory=AnalysisSummary)
+    faces: Sequence[Face] = ()
+
+    def analyse(self, frames: Iterable[tuple[int, Image]]) -> Iterator[FrameRecord]:
+        """Find out what is in the next frames: (presentation time stamp, BGR uint8 image) in order."""
+        for pts, image in frames:
+            index = self.summary.frames
+            cut = self.cuts.is_cut(image)
+            thorough = cut or index % THOROUGH_EVERY_FRAMES == 0
+            self.faces, best_score = _find_again(image, self.pack, () if cut else self.faces, thorough)
+            numbers = self.tracker.update(index, pts, image, self.faces, cut)
+            self.summary.frames += 1
+            self.summary.frames_with_face += bool(self.faces)
+            if not self.faces:
+                self.summary.best_score = max(self.summary.best_score, best_score)
+            recorded = [
+                RecordedFace(face, track, appearance=self._look(image, face))
+                for face, track in zip(self.faces, numbers, strict=True)
+            ]
+            yield FrameRecord(index, pts, cut, tuple(recorded))
+
+    def _look(self, image: Image, face: Face) -> Appearance | None:
+        return None if self.pack.surface is None else self.pack.surface.flatten(image, face)
+
+
+@dataclass
 class _PendingFrame:
     """A frame that waits until a batch of faces is full."""
 
@@ -38,36 +78,7 @@ class _PendingFrame:
     identities: list[Identity] = field(default_factory=list)
 
 
-def analyse_frames(
-    frames: Iterable[tuple[int, Image]], pack: ModelPack, tracker: Tracker, summary: AnalysisSummary
-) -> Iterator[FrameRecord]:
-    """Find out what is in each frame.
-
-    Args:
-        frames: (presentation time stamp, BGR uint8 image) in order.
-        pack: the loaded models.
-        tracker: collects who is seen.
-        summary: counted up on the way.
-    """
-    cuts = CutDetector()
-    faces: list[Face] = []
-    for index, (pts, image) in enumerate(frames):
-        cut = cuts.is_cut(image)
-        thorough = cut or index % THOROUGH_EVERY_FRAMES == 0
-        faces, best_score = _find_again(image, pack, [] if cut else faces, thorough)
-        numbers = tracker.update(index, pts, image, faces, cut)
-        summary.frames += 1
-        summary.frames_with_face += bool(faces)
-        if not faces:
-            summary.best_score = max(summary.best_score, best_score)
-        recorded = [
-            RecordedFace(face, track, appearance=pack.surface.flatten(image, face) if pack.surface else None)
-            for face, track in zip(faces, numbers, strict=True)
-        ]
-        yield FrameRecord(index, pts, cut, tuple(recorded))
-
-
-def _find_again(image: Image, pack: ModelPack, known: list[Face], thorough: bool) -> tuple[list[Face], float]:
+def _find_again(image: Image, pack: ModelPack, known: Sequence[Face], thorough: bool) -> tuple[list[Face], float]:
     """Find the faces of a frame whose predecessor had the faces `known`, thoroughly only when asked or when one is missing."""
     faces, best_score = find_faces(image, pack, known, thorough)
     if thorough or len(faces) >= max(len(known), 1):
@@ -76,8 +87,7 @@ def _find_again(image: Image, pack: ModelPack, known: list[Face], thorough: bool
 
 
 def model_inference(
-    frames: Iterable[Image],
-    records: Iterable[FrameRecord],
+    frames: Iterable[tuple[Image, FrameRecord]],
     pack: ModelPack,
     sources: Sequence[Identity],
     batch_size: int,
@@ -88,15 +98,14 @@ def model_inference(
     so memory does not grow with the length of the target. A frame without a swap passes through untouched.
 
     Args:
-        frames: BGR uint8 images.
-        records: the record of each.
+        frames: BGR uint8 images, each with its record.
         pack: the loaded models.
         sources: the identities that the records' source numbers mean.
         batch_size: the most faces that the generator gets at once.
     """
     most_faces = max(1, min(batch_size, pack.generator.max_batch))
     pending: list[_PendingFrame] = []
-    for image, record in zip(frames, records, strict=True):
+    for image, record in frames:
         frame = _PendingFrame(image)
         # In the order of sources and tracks: where two masks overlap, the same person lies on top in every frame.
         for source, recorded in sorted(record.swaps, key=lambda swap: (swap[0], swap[1].track)):

@@ -5,7 +5,7 @@ A cut changes most of the picture at once, and much more than the frames before 
 
 from __future__ import annotations
 
-from collections import deque
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -20,8 +20,13 @@ MOST_CORRELATION = 0.9  # of the lightness of both pictures
 REMEMBERED_CHANGES = 3  # a telecine repeats every fifth frame: one of them alone may be zero
 
 
+@dataclass
 class CutDetector:
     """Says of each frame whether it begins a new shot.
+
+    Attributes:
+        last: the frame before, small, (36, 64, 3) CIELAB.
+        changes: the last few differences of neighbouring frames.
 
     >>> dark, light = np.zeros((90, 160, 3), np.uint8), np.full((90, 160, 3), 200, np.uint8)
     >>> detector = CutDetector()
@@ -29,25 +34,24 @@ class CutDetector:
     [False, False, True, False]
     """
 
-    def __init__(self) -> None:
-        self._last: NDArray[np.float32] | None = None
-        self._changes: deque[float] = deque(maxlen=REMEMBERED_CHANGES)
+    last: NDArray[np.uint8] | None = None
+    changes: list[float] = field(default_factory=list)
 
     def is_cut(self, image: Image) -> bool:
         """Take in the next frame, (H, W, 3) BGR uint8; the first two frames are no cuts."""
         small = cv2.resize(image, SMALL_SIZE, interpolation=cv2.INTER_AREA)
-        picture = cv2.cvtColor(small, cv2.COLOR_BGR2LAB).astype(np.float32)
-        last, self._last = self._last, picture
+        picture = cv2.cvtColor(small, cv2.COLOR_BGR2LAB).astype(np.uint8, copy=False)
+        last, self.last = self.last, picture
         if last is None:
             return False
-        change = float(np.abs(picture - last).mean())
-        usual = max(self._changes, default=float("inf"))
-        self._changes.append(change)
+        change = float(cv2.absdiff(picture, last).mean())
+        usual = max(self.changes, default=float("inf"))
+        self.changes = [*self.changes, change][-REMEMBERED_CHANGES:]
         least = max(LEAST_CHANGE, LEAST_RATIO * usual)
         return change >= least and _correlation(picture[..., 0], last[..., 0]) <= MOST_CORRELATION
 
 
-def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+def _correlation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """Normalised cross-correlation in [-1, 1]; 0 where a picture has no structure."""
-    first, second = first - first.mean(), second - second.mean()
-    return float((first * second).sum() / (np.sqrt((first**2).sum() * (second**2).sum()) + 1e-6))
+    a, b = first - np.mean(first), second - np.mean(second)
+    return float((a * b).sum() / (np.sqrt((a**2).sum() * (b**2).sum()) + 1e-6))

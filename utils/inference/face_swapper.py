@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from utils.errors import NoFaceFound
-from utils.files import TEMPORARY_PREFIX, finished_file, refuse_to_overwrite
-from utils.inference.core import AnalysisSummary, analyse_frames, model_inference
+from utils.files import finished_file, refuse_to_overwrite, writing
+from utils.inference.core import Analysis, model_inference
 from utils.inference.image_processing import find_faces
+from utils.inference.matching import cosine_similarities
 from utils.inference.plan import plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
-from utils.inference.request import SwapReport, SwapRequest, score_text
+from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
 from utils.inference.tracking import Tracker
 from utils.inference.video_processing import check_video_extension, get_final_video, read_video, segment_codec
-from utils.inference.video_swap import Progress, analyse_video, no_progress, plan_video, render_video, write_segments
+from utils.inference.video_swap import Progress, analyse_video, no_progress, plan_video, render_video
+from utils.inference.workspace import open_workspace
 from utils.marks import VIDEO_COMMENT
+from utils.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +73,20 @@ class FaceSwapper:
         face = max(faces, key=lambda face: face.area)
         return Identity(self.pack.embedder.embed(image, face), (View(image, face, name),))
 
+    def combine(self, photos: Sequence[Identity]) -> Identity:
+        """One identity from several photos of a person, with a warning where they do not look like one.
+
+        Args:
+            photos: from `identify`, at least one.
+        """
+        similarities = cosine_similarities([photos[0].embedding], [photo.embedding for photo in photos])[0]
+        for photo, similarity in zip(photos, similarities, strict=True):
+            if similarity < self.similarity_th:
+                names = f"'{photos[0].views[0].name}' and '{photo.views[0].name}'"
+                logger.warning(f"{names} hardly show one person (similarity {similarity:.2f}); they are combined")
+        embedding = np.stack([photo.embedding for photo in photos]).mean(axis=0)
+        return Identity(embedding.astype(np.float32), tuple(view for photo in photos for view in photo.views))
+
     def swap_image(
         self,
         image: Image,
@@ -94,14 +112,13 @@ class FaceSwapper:
             NoFaceFound: if there is no face, or none of the persons.
         """
         request = SwapRequest(sources, persons, everybody, name)
-        tracker, summary = self._tracker(), AnalysisSummary()
-        seen = list(analyse_frames([(0, image)], self.pack, tracker, summary))
-        casting = request.cast(tracker)
-        request.check(casting, summary, self.similarity_th, self.pack.detector.det_thresh)
-        records = list(plan_records(seen, tracker.tracks, casting.source_of_track, None, {}))
-        swaps = sum(len(record.swaps) for record in records)
-        result = next(model_inference([image], records, self.pack, sources, self.batch_size))
-        return result, SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
+        analysis = Analysis(self.pack, Tracker(self.pack.embedder, self.similarity_th))
+        seen = list(analysis.analyse([(0, image)]))
+        casting = request.cast(analysis, self.pack.detector.det_thresh)
+        records = plan_records(seen, analysis.tracker.tracks, casting.source_of_track, None)
+        (record,) = records
+        result = next(model_inference([(image, record)], self.pack, sources, self.batch_size))
+        return result, swap_report(analysis, casting, len(record.swaps))
 
     def swap_video(
         self,
@@ -110,8 +127,14 @@ class FaceSwapper:
         sources: Sequence[Identity],
         persons: Sequence[Identity] = (),
         everybody: bool = False,
+        resume: bool = False,
     ) -> SwapReport:
-        """Swap faces in a video; frame times and sound stay as they are. See `swap_image` for the arguments.
+        """Swap faces in a video; frame times and sound stay as they are. See `swap_image` for the other arguments.
+
+        Args:
+            target: the video.
+            out: the result; its extension chooses the container.
+            resume: go on with what an interrupted call with the same arguments left beside `out`.
 
         Raises:
             UnreadableInput: if the target cannot be decoded.
@@ -121,21 +144,21 @@ class FaceSwapper:
         refuse_to_overwrite(out, [target])
         request = SwapRequest(sources, persons, everybody, str(target))
         video = read_video(target)
-        with (
-            finished_file(out) as unfinished,
-            tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=unfinished.parent) as folder,
-        ):
-            seen, planned = Path(folder) / "seen.jsonl", Path(folder) / "planned.jsonl"
-            tracker, summary = self._tracker(), AnalysisSummary()
-            pts = analyse_video(video, self.pack, tracker, summary, seen, self._progress)
-            casting = request.cast(tracker)
-            request.check(casting, summary, self.similarity_th, self.pack.detector.det_thresh)
-            swaps = plan_video(video, self.pack, tracker, casting, sources, seen, planned)
-            rendered = render_video(video, planned, self.pack, sources, self.batch_size)
-            frames = self._progress(rendered, "swap", len(pts))
-            segments = write_segments(frames, len(pts), Path(folder), video, segment_codec(out))
-            get_final_video(segments, pts, video, unfinished, VIDEO_COMMENT)
-        return SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
+        fingerprint = self._fingerprint(request, video.path, out)
+        with writing(out) as place, open_workspace(place, fingerprint, resume) as workspace:
+            analysis, pts = analyse_video(video, self.pack, self.similarity_th, workspace, self._progress)
+            casting = request.cast(analysis, self.pack.detector.det_thresh)
+            swaps = plan_video(video, self.pack, analysis.tracker.tracks, casting, sources, workspace)
+            segments = render_video(
+                video, pts, self.pack, sources, self.batch_size, segment_codec(out), workspace, self._progress
+            )
+            with finished_file(out) as unfinished:
+                get_final_video(segments, pts, video, unfinished, VIDEO_COMMENT)
+        return swap_report(analysis, casting, swaps)
 
-    def _tracker(self) -> Tracker:
-        return Tracker(self.pack.embedder, self.similarity_th)
+    def _fingerprint(self, request: SwapRequest, target: Path, out: Path) -> str:
+        """Text that differs whenever the result of a video could."""
+        status = target.stat()
+        settings = (self.pack.name, self.pack.version, self.pack.settings, self.similarity_th, self.batch_size)
+        file = (str(target.absolute()), status.st_size, status.st_mtime_ns)
+        return repr((__version__, settings, file, out.suffix.lower(), request.digest()))

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from utils.inference.appearance import Texels, pack_texels, unpack_texels
-from utils.inference.records import Appearance, Face, MaskParameters, Points
+from utils.inference.records import Appearance, Face, MaskParameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class RecordedFace:
 
     Attributes:
         appearance: what the plan finds occluders by; only in the records of the analysis.
-        occluded: which texels of the pack's surface are hidden by something in front; None if none are.
+        occluded: which texels of the pack's surface something in front hides; None if none are.
     """
 
     face: Face
@@ -54,7 +55,7 @@ class FrameRecord:
 
 def write_record(file: TextIO, record: FrameRecord) -> None:
     """Append one line."""
-    faces = [_face_to_json(recorded) for recorded in record.faces]
+    faces = [_recorded_to_json(recorded) for recorded in record.faces]
     fields = {"index": record.index, "pts": record.pts, "cut": record.cut, "faces": faces}
     file.write(json.dumps(fields) + "\n")
 
@@ -64,43 +65,35 @@ def read_records(path: Path) -> Iterator[FrameRecord]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             fields = json.loads(line)
-            faces = tuple(_face_from_json(face) for face in fields["faces"])
+            faces = tuple(_recorded_from_json(face) for face in fields["faces"])
             yield FrameRecord(fields["index"], fields["pts"], fields["cut"], faces)
 
 
-def _face_to_json(recorded: RecordedFace) -> dict[str, Any]:
-    face, look = recorded.face, recorded.appearance
+def face_to_json(face: Face) -> dict[str, Any]:
+    """What JSON can hold, exactly."""
     return {
-        "track": recorded.track,
-        "source": recorded.source,
-        "mask": None if recorded.mask_parameters is None else asdict(recorded.mask_parameters),
         "score": face.score,
         "box": face.box.tolist(),
         "keypoints": face.keypoints.tolist(),
-        "landmarks": None if face.landmarks is None else _pack(face.landmarks),
-        "appearance": None if look is None else {"png": _text(look.png), "seen": _text(look.seen)},
-        "occluded": None if recorded.occluded is None else _text(pack_texels(recorded.occluded)),
+        "landmarks": None if face.landmarks is None else pack_array(face.landmarks),
     }
 
 
-def _face_from_json(fields: dict[str, Any]) -> RecordedFace:
-    landmarks = None if fields["landmarks"] is None else _unpack(fields["landmarks"])
-    box, keypoints = np.array(fields["box"]), np.array(fields["keypoints"])
-    mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
-    face = Face(box, fields["score"], keypoints, landmarks)
-    look, texels = fields["appearance"], fields["occluded"]
-    appearance = None if look is None else Appearance(_bytes(look["png"]), _bytes(look["seen"]))
-    occluded = None if texels is None else unpack_texels(_bytes(texels))
-    return RecordedFace(face, fields["track"], fields["source"], mask_parameters, appearance, occluded)
+def face_from_json(fields: dict[str, Any]) -> Face:
+    """The face of `face_to_json`."""
+    packed = fields["landmarks"]
+    landmarks = None if packed is None else unpack_array(packed).reshape(-1, 3)
+    return Face(np.array(fields["box"]), fields["score"], np.array(fields["keypoints"]), landmarks)
 
 
-def _pack(landmarks: Points) -> str:
-    """Dense landmarks as base64 of little-endian float64: exact, so that a picture and a video are rendered from the same numbers."""
-    return _text(landmarks.astype("<f8").tobytes())
+def pack_array(values: NDArray[np.float64]) -> str:
+    """Base64 of little-endian float64: exact, so that a picture and a video are rendered from the same numbers."""
+    return _text(values.astype("<f8").tobytes())
 
 
-def _unpack(text: str) -> Points:
-    return np.frombuffer(_bytes(text), "<f8").astype(np.float64).reshape(-1, 3)
+def unpack_array(text: str) -> NDArray[np.float64]:
+    """The values of `pack_array`, flat."""
+    return np.frombuffer(_bytes(text), "<f8").astype(np.float64)
 
 
 def _text(content: bytes) -> str:
@@ -109,3 +102,24 @@ def _text(content: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return base64.b64decode(text)
+
+
+def _recorded_to_json(recorded: RecordedFace) -> dict[str, Any]:
+    look = recorded.appearance
+    return {
+        "track": recorded.track,
+        "source": recorded.source,
+        "mask": None if recorded.mask_parameters is None else asdict(recorded.mask_parameters),
+        **face_to_json(recorded.face),
+        "appearance": None if look is None else {"png": _text(look.png), "seen": _text(look.seen)},
+        "occluded": None if recorded.occluded is None else _text(pack_texels(recorded.occluded)),
+    }
+
+
+def _recorded_from_json(fields: dict[str, Any]) -> RecordedFace:
+    mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
+    look, texels = fields["appearance"], fields["occluded"]
+    appearance = None if look is None else Appearance(_bytes(look["png"]), _bytes(look["seen"]))
+    occluded = None if texels is None else unpack_texels(_bytes(texels))
+    face = face_from_json(fields)
+    return RecordedFace(face, fields["track"], fields["source"], mask_parameters, appearance, occluded)

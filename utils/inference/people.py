@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from utils.inference.matching import cosine_similarities, match_faces
 from utils.inference.records import Embedding
-from utils.inference.tracking import FaceTrack
+from utils.inference.tracking import FaceTrack, Sighting
 
 CONFIDENT_MARGIN = 0.15  # above the threshold: such tracks teach what a person looks like in this video
 TRUSTED_FRAMES = 25  # a shorter track, perhaps a face found twice, counts less beside a longer one
@@ -138,6 +138,32 @@ def group_tracks(tracks: Sequence[FaceTrack], companies: Iterable[Company], simi
         return first.frame, float(first.face.box[0])
 
     return sorted((sorted(group) for group in groups), key=first_place)
+
+
+@dataclass(frozen=True)
+class FoundPerson:
+    """One of the people of a target.
+
+    Attributes:
+        frames: first and last frame of every stretch in which the person was followed, in order.
+        faces: number of frames with the face.
+        best: where the face is seen best.
+    """
+
+    frames: tuple[tuple[int, int], ...]
+    faces: int
+    best: Sighting
+
+
+def find_people(tracks: Sequence[FaceTrack], companies: Iterable[Company], similarity_th: float) -> list[FoundPerson]:
+    """Everybody in a target, in the order of `group_tracks`, which is also that in which they get several sources."""
+    people = []
+    for group in group_tracks(tracks, companies, similarity_th):
+        own = [tracks[number] for number in group]
+        frames = tuple(sorted((track.first.frame, track.last.frame) for track in own))
+        best = max((track.best for track in own), key=lambda sighting: sighting.worth)
+        people.append(FoundPerson(frames, sum(track.faces for track in own), best))
+    return people
 
 
 def _mean(vectors: Sequence[Embedding]) -> Embedding:

@@ -26,7 +26,7 @@ def plan_records(
     tracks: Sequence[FaceTrack],
     source_of_track: Mapping[int, int],
     choose_mask: Callable[[FrameRecord, RecordedFace], MaskParameters | None] | None,
-    clear_faces: Mapping[int, ClearFace],
+    clear_faces: Mapping[int, ClearFace] | None = None,
 ) -> Iterator[FrameRecord]:
     """Decide what becomes of every face.
 
@@ -35,10 +35,10 @@ def plan_records(
         tracks: by number.
         source_of_track: for the tracks that are swapped.
         choose_mask: decides a track's mask from the first frame in which it is swapped; None leaves every mask to the generator.
-        clear_faces: by track, what occluders are found by; see `learn_clear_faces`.
+        clear_faces: by track, what occluders are found by; see `learn_clear_faces`. None takes every face to be whole.
     """
     planned = smooth_records(fill_gaps(_give_sources(records, tracks, source_of_track)))
-    planned = mark_occlusions(planned, clear_faces)
+    planned = mark_occlusions(planned, clear_faces or {})
     return planned if choose_mask is None else _keep_masks(planned, choose_mask)
 
 

@@ -199,6 +199,7 @@ class ModelPack:
         version: of the weights, for provenance.
         detector, landmarker, embedder, generator: the models; a pack whose generator needs no dense landmarks has no landmarker.
         similarity_th: cosine similarity from which on two faces count as one person.
+        settings: what else its answers depend on, in words.
         surface: lays faces flat, so that occluders can be found; None if they are not looked for.
     """
 
@@ -209,4 +210,5 @@ class ModelPack:
     embedder: Embedder
     generator: Generator
     similarity_th: float
+    settings: str = ""
     surface: Surface | None = None

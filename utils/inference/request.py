@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils.errors import BadArgument, NoFaceFound
-from utils.inference.core import AnalysisSummary
+from utils.inference.core import Analysis, AnalysisSummary
 from utils.inference.people import Casting, cast_everybody, cast_largest_first, cast_persons
 from utils.inference.records import Identity
-from utils.inference.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -60,21 +60,34 @@ class SwapRequest:
                 "choose whom each replaces with --target_faces_paths, or say --swap all"
             )
 
-    def cast(self, tracker: Tracker) -> Casting:
-        """Decide who gets which source, once everybody has been seen."""
-        tracks, companies, threshold = tracker.tracks, tracker.companies, tracker.similarity_th
-        if self.everybody:
-            return cast_everybody(tracks, companies, len(self.sources), threshold)
-        if self.persons:
-            return cast_persons(tracks, companies, [person.embedding for person in self.persons], threshold)
-        return cast_largest_first(tracks, companies, threshold)
-
-    def check(self, casting: Casting, summary: AnalysisSummary, similarity_th: float, det_thresh: float) -> None:
-        """Warn about those who were not seen.
+    def cast(self, analysis: Analysis, det_thresh: float) -> Casting:
+        """Decide who gets which source, once everybody has been seen; warn about those who were not.
 
         Raises:
             NoFaceFound: if nothing is to be swapped.
         """
+        tracker = analysis.tracker
+        tracks, companies, threshold = tracker.tracks, tracker.companies, tracker.similarity_th
+        if self.everybody:
+            casting = cast_everybody(tracks, companies, len(self.sources), threshold)
+        elif self.persons:
+            looks = [person.embedding for person in self.persons]
+            casting = cast_persons(tracks, companies, looks, threshold)
+        else:
+            casting = cast_largest_first(tracks, companies, threshold)
+        self._check(casting, analysis.summary, threshold, det_thresh)
+        return casting
+
+    def digest(self) -> str:
+        """Of everything in the request that the result depends on; not of the target."""
+        digest = hashlib.sha256(repr((len(self.sources), self.everybody)).encode())
+        for identity in (*self.sources, *self.persons):
+            digest.update(identity.embedding.tobytes())
+            for view in identity.views:
+                digest.update(view.image.tobytes())
+        return digest.hexdigest()
+
+    def _check(self, casting: Casting, summary: AnalysisSummary, similarity_th: float, det_thresh: float) -> None:
         if not summary.frames_with_face:
             count = summary.frames
             place = f"in '{self.target}'" if count == 1 else f"in any of the {count} frames of '{self.target}'"
@@ -96,6 +109,12 @@ class SwapRequest:
             logger.warning(
                 f"'{self.target}' shows more people than there are sources; {casting.left_out} of them keep their faces"
             )
+
+
+def swap_report(analysis: Analysis, casting: Casting, swaps: int) -> SwapReport:
+    """What was done; `swaps` counts faces."""
+    summary = analysis.summary
+    return SwapReport(summary.frames, summary.frames_with_face, swaps, casting.best_similarity)
 
 
 def score_text(best_score: float, det_thresh: float) -> str:

@@ -8,8 +8,9 @@ video has been seen; see `people`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +26,18 @@ JUMP = 0.25  # in face sizes: a larger step is looked into
 TOUCHING_IOU = 0.05  # of two faces that might be exchanged
 CHECK_EVERY_FRAMES = 5
 FIRST_CHECKS = 3  # frames of a new track that are all checked
-# How much less alike than a portrait a face may be to its own track. A face that nothing happened to may turn away, frown or blur.
-STEADY_SLACK, DISTURBED_SLACK = 0.3, 0.15
+# Share of the threshold for portraits that a face's likeness to its own track must reach. What nothing happened to may turn, frown or blur.
+STEADY_SHARE, DISTURBED_SHARE = 0.4, 0.7
 SPLIT_WORTH = 0.5  # of a look from which on it can end a track by itself
 FULL_WORTH_PX = 64.0  # side of a face from which on its size is no reason to trust it less
 TURNED_AWAY = 0.45  # offset of the nose from the middle of the eyes, over their distance: a half profile
 
+Look = Callable[[], Embedding]
+
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """A face in a certain frame: its number, time stamp, and how well it shows the person, in (0, 1]."""
+    """A face, without dense landmarks, in a frame known by number and time stamp; `worth` in (0, 1]: how well it shows the person."""
 
     frame: int
     pts: int
@@ -52,6 +55,7 @@ class FaceTrack:
         last: where it was seen last.
         best: where the person is seen best.
         sure_until: number of the last frame in which the identity was verified.
+        embedding_sum: (D,) of the unit embeddings, each times the worth of its look.
         disputed: whether the track ended because somebody else was found in its place; frames after `sure_until` are nobody's then.
         faces: number of frames with the face.
         checks: how many of these were embedded.
@@ -62,21 +66,19 @@ class FaceTrack:
     last: Sighting
     best: Sighting
     sure_until: int
+    embedding_sum: NDArray[np.float64]
     disputed: bool = False
     faces: int = 1
-    checks: int = 0
-    _sum: NDArray[np.float64] | None = None
+    checks: int = 1
 
     @property
     def embedding(self) -> Embedding:
         """(D,) float32 mean of the track's unit embeddings, the better looks counting more."""
-        assert self._sum is not None, "a track begins with a check"
-        return self._sum.astype(np.float32)
+        return self.embedding_sum.astype(np.float32)
 
     def add_embedding(self, embedding: Embedding, worth: float) -> None:
         """Take a look at the face into the mean."""
-        unit = embedding.astype(np.float64) / max(float(np.linalg.norm(embedding)), 1e-12)
-        self._sum = worth * unit if self._sum is None else self._sum + worth * unit
+        self.embedding_sum = self.embedding_sum + worth * _unit(embedding)
         self.checks += 1
 
 
@@ -98,31 +100,33 @@ class Tracker:
         similarity_th: cosine similarity from which on two faces are one person.
         tracks: all of them, by number.
         companies: sets of tracks that were in a frame together -> number of such frames.
+        alive: the tracks that may go on.
     """
 
     embedder: Embedder
     similarity_th: float
     tracks: list[FaceTrack] = field(default_factory=list)
     companies: Counter[frozenset[int]] = field(default_factory=Counter)
-    _alive: list[FaceTrack] = field(default_factory=list)
+    alive: list[FaceTrack] = field(default_factory=list)
 
     def update(self, frame: int, pts: int, image: Image, faces: Sequence[Face], cut: bool) -> list[int]:
         """The track of each of `faces`, which were found in `image`, (H, W, 3) BGR uint8."""
         if cut:
-            self._alive = []
-        self._alive = [track for track in self._alive if frame - track.last.frame <= LONGEST_GAP_FRAMES + 1]
+            self.alive = []
+        self.alive = [track for track in self.alive if frame - track.last.frame <= LONGEST_GAP_FRAMES + 1]
         continued = self._continue(frame, faces)
         touching = _touching(faces)
         numbers = []
         for place, face in enumerate(faces):
-            sighting = Sighting(frame, pts, face, worth_of(face))
+            sighting = Sighting(frame, pts, replace(face, landmarks=None), worth_of(face))
+            look = partial(self.embedder.embed, image, face)
             track = continued.get(place)
-            if track is not None and not self._verify(track, sighting, image, touching[place]):
+            if track is not None and not self._verify(track, sighting, look, touching[place]):
                 track.disputed = True
-                self._alive.remove(track)
+                self.alive.remove(track)
                 track = None
             if track is None:
-                track = self._begin(sighting, image)
+                track = self._begin(sighting, look)
             numbers.append(track.number)
         if numbers:
             self.companies[frozenset(numbers)] += 1
@@ -130,21 +134,21 @@ class Tracker:
 
     def _continue(self, frame: int, faces: Sequence[Face]) -> dict[int, FaceTrack]:
         """Which track each face goes on, by place alone."""
-        if not self._alive or not faces:
+        if not self.alive or not faces:
             return {}
-        steps = np.array([[_step(track.last.face, face) for face in faces] for track in self._alive])
-        gaps = np.array([frame - track.last.frame - 1 for track in self._alive])
+        steps = np.array([[_step(track.last.face, face) for face in faces] for track in self.alive])
+        gaps = np.array([frame - track.last.frame - 1 for track in self.alive])
         limits = np.broadcast_to(LARGEST_STEP + STEP_PER_GAP_FRAME * gaps[:, None], steps.shape)
-        return {face: self._alive[track] for face, track in match_faces(-steps, -limits).items()}
+        return {face: self.alive[track] for face, track in match_faces(-steps, -limits).items()}
 
-    def _verify(self, track: FaceTrack, sighting: Sighting, image: Image, touching: bool) -> bool:
+    def _verify(self, track: FaceTrack, sighting: Sighting, look: Look, touching: bool) -> bool:
         """Go on with `track`, unless the face is somebody else's."""
         last, frame = track.last, sighting.frame
         disturbed = touching or frame - last.frame > 1 or _step(last.face, sighting.face) > JUMP
         if disturbed or track.checks < FIRST_CHECKS or frame - track.sure_until >= CHECK_EVERY_FRAMES:
-            embedding = self.embedder.embed(image, sighting.face)
+            embedding = look()
             similarity = cosine_similarities([track.embedding], [embedding])[0, 0]
-            if similarity < self.similarity_th - (DISTURBED_SLACK if disturbed else STEADY_SLACK):
+            if similarity < self.similarity_th * (DISTURBED_SHARE if disturbed else STEADY_SHARE):
                 if disturbed or sighting.worth >= SPLIT_WORTH:
                     return False
             else:
@@ -156,12 +160,16 @@ class Tracker:
             track.best = sighting
         return True
 
-    def _begin(self, sighting: Sighting, image: Image) -> FaceTrack:
-        track = FaceTrack(len(self.tracks), sighting, sighting, sighting, sighting.frame)
-        track.add_embedding(self.embedder.embed(image, sighting.face), sighting.worth)
+    def _begin(self, sighting: Sighting, look: Look) -> FaceTrack:
+        embedding_sum = sighting.worth * _unit(look())
+        track = FaceTrack(len(self.tracks), sighting, sighting, sighting, sighting.frame, embedding_sum)
         self.tracks.append(track)
-        self._alive.append(track)
+        self.alive.append(track)
         return track
+
+
+def _unit(embedding: Embedding) -> NDArray[np.float64]:
+    return embedding.astype(np.float64) / max(float(np.linalg.norm(embedding)), 1e-12)
 
 
 def _side(face: Face) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from utils.errors import ModelFileError, UnwritableOutput
 from utils.files import finished_file, shown
-from utils.model_files.locks import exclusive
+from utils.locks import exclusive
 from utils.model_files.parts import discard, part_of
 from utils.model_files.resume import Patience, receive
 from utils.model_files.sidecar import Sidecar, origin_now, sidecar_path, stamp_of, write_sidecar

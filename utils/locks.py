@@ -49,6 +49,20 @@ def exclusive(path: Path) -> Iterator[None]:
         _release(lock, handle)
 
 
+@contextmanager
+def held(lock: Path) -> Iterator[bool]:
+    """Take the lock that the file `lock` stands for without waiting; gives False if another process holds it. The file stays.
+
+    Raises:
+        OSError: if the file cannot be written, or its file system knows no locks.
+    """
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
 def _acquire(lock: Path, path: Path) -> int:
     told = False
     while True:

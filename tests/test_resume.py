@@ -1,0 +1,136 @@
+"""A run that is interrupted anywhere and resumed gives the same file as one that is not."""
+
+import json
+
+import pytest
+from conftest import ROOT
+from media_makers import run_ffmpeg
+
+from utils.inference import video_swap
+from utils.inference.checkpoint import analysis_from_json, analysis_to_json
+from utils.inference.core import Analysis
+from utils.inference.face_swapper import FaceSwapper
+from utils.inference.tracking import Tracker
+from utils.inference.video_processing import get_target, read_video
+
+FRAMES, SEGMENT_FRAMES = 25, 8
+CLIP = ROOT / "examples" / "videos" / "eileen_collins.mp4"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    run_ffmpeg("-i", CLIP, "-frames:v", FRAMES, "-c:v", "libx264", "-bf", 2, "-g", 12, path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch):
+    monkeypatch.setattr(video_swap, "SEGMENT_FRAMES", SEGMENT_FRAMES)
+
+
+class Stopped(BaseException):
+    """What a signal would be."""
+
+
+def stop_after(stage, frames):
+    def progress(items, description, total):
+        for count, item in enumerate(items):
+            if description == stage and count == frames:
+                raise Stopped
+            yield item
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def whole(pack, hopper, clip, tmp_path_factory):
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole") / "out.mp4"
+    swapper = FaceSwapper(pack)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video_swap, "SEGMENT_FRAMES", SEGMENT_FRAMES)
+        report = swapper.swap_video(clip, out, [swapper.identify(hopper, "hopper")])
+    return out.read_bytes(), report
+
+
+@pytest.mark.parametrize(
+    ("stage", "frames"),
+    [("analyse", 3), ("analyse", 8), ("analyse", 17), ("swap", 0), ("swap", 9), ("swap", 24)],
+)
+def test_a_resumed_run_gives_the_same_file(pack, hopper, clip, whole, tmp_path, stage, frames):
+    out = tmp_path / "out.mp4"
+    source = FaceSwapper(pack).identify(hopper, "hopper")
+    with pytest.raises(Stopped):
+        FaceSwapper(pack, progress=stop_after(stage, frames)).swap_video(clip, out, [source])
+    kept = list(tmp_path.glob(".swap-*"))
+    assert len(kept) == (0 if (stage, frames) == ("analyse", 3) else 1), (
+        "kept as soon as there is something to go on from"
+    )
+    done = []
+
+    def watched(items, description, total):
+        for item in items:
+            done.append(description)
+            yield item
+
+    report = FaceSwapper(pack, progress=watched).swap_video(clip, out, [source], resume=True)
+    assert out.read_bytes() == whole[0]
+    assert report == whole[1]
+    assert list(tmp_path.iterdir()) == [out]
+    spared = SEGMENT_FRAMES * (frames // SEGMENT_FRAMES)
+    assert done.count("analyse") == (FRAMES - spared if stage == "analyse" else 0)
+    assert done.count("swap") == (FRAMES - spared if stage == "swap" else FRAMES)
+
+
+def test_what_other_settings_left_behind_is_not_resumed(pack, hopper, clip, tmp_path, caplog):
+    out = tmp_path / "out.mp4"
+    source = FaceSwapper(pack).identify(hopper, "hopper")
+    with pytest.raises(Stopped):
+        FaceSwapper(pack, progress=stop_after("swap", 20)).swap_video(clip, out, [source])
+    assert "--resume" in caplog.text
+    caplog.clear()
+    done = []
+
+    def watched(items, description, total):
+        done.append(description)
+        return items
+
+    with pytest.raises(Stopped):
+        stopped = FaceSwapper(pack, similarity_th=0.4, progress=stop_after("analyse", 0))
+        stopped.swap_video(clip, out, [source], resume=True)
+    assert "other files or settings" in caplog.text
+    assert "nothing to resume" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_resume_what_was_left_behind_is_removed(pack, hopper, clip, whole, tmp_path):
+    out = tmp_path / "out.mp4"
+    source = FaceSwapper(pack).identify(hopper, "hopper")
+    with pytest.raises(Stopped):
+        FaceSwapper(pack, progress=stop_after("swap", 20)).swap_video(clip, out, [source])
+    (kept,) = tmp_path.glob(".swap-*")
+    for segment in kept.glob("segment_*"):
+        segment.write_bytes(b"not to be used")
+    FaceSwapper(pack).swap_video(clip, out, [source])
+    assert out.read_bytes() == whole[0]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_the_state_of_an_analysis_survives_json_exactly(pack, clip):
+    frames = list(get_target(read_video(clip)))
+    through = Analysis(pack, Tracker(pack.embedder, 0.5))
+    wanted = list(through.analyse(frames))
+    first = Analysis(pack, Tracker(pack.embedder, 0.5))
+    records = list(first.analyse(frames[:10]))
+    text = json.dumps(analysis_to_json(first))
+    again = analysis_from_json(json.loads(text), records[-1], pack, 0.5)
+    assert json.dumps(analysis_to_json(again)) == text
+    rest = list(again.analyse(frames[10:]))
+    assert [record.index for record in rest] == list(range(10, FRAMES))
+    assert json.dumps(analysis_to_json(again)) == json.dumps(analysis_to_json(through))
+    for found, expected in zip(rest, wanted[10:], strict=True):
+        assert [face.track for face in found.faces] == [face.track for face in expected.faces]
+        assert [face.face.landmarks.tobytes() for face in found.faces] == [
+            face.face.landmarks.tobytes() for face in expected.faces
+        ]
