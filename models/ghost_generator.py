@@ -74,7 +74,7 @@ class GhostGenerator:
         """See `Generator`."""
         swapped = self._swap(faces, identities)
         ours = self._landmarker.locate_crops([_at_mask_size(image) for image in swapped])
-        undecided = [index for index, face in enumerate(faces) if face.mask_parameters is None]
+        undecided = [index for index, face in enumerate(faces) if face.treatment.mask_parameters is None]
         found = self._landmarker.locate_crops([_at_mask_size(faces[index].crop) for index in undecided])
         theirs = dict(zip(undecided, found, strict=True))
         return [
@@ -94,10 +94,10 @@ class GhostGenerator:
 
     def _mask(self, face: AlignedFace, ours: Points | None, theirs: Points | None) -> Mask:
         """(crop_px, crop_px) float32; the circle where landmarks are missing."""
-        if ours is None or (face.mask_parameters is None and theirs is None):
+        if ours is None or (face.treatment.mask_parameters is None and theirs is None):
             mask = circle_mask().astype(np.float32) / np.float32(255)
         else:
-            mask, _ = face_mask_static(ours, ours if theirs is None else theirs, face.mask_parameters)
+            mask, _ = face_mask_static(ours, ours if theirs is None else theirs, face.treatment.mask_parameters)
         return mask if self._crop_px == CROP_PX else cv2.resize(mask, (self._crop_px, self._crop_px))
 
 

@@ -80,6 +80,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     from arcface_model.arcface_embedder import ArcFaceEmbedder
     from insightface_func.face_detect_crop import Face_detect_crop
     from models.ghost_generator import GhostGenerator
+    from utils.inference.appearance import KeypointSurface
     from utils.inference.smoothing import FaceKeypointSmoother
 
     defaults = DEFAULTS["ghost"]
@@ -103,6 +104,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
         settings=f"{options}, {placement}, detection score {threshold:g}",
         make_smoother=FaceKeypointSmoother,
         fade_limits=FadeLimits(MIN_FACE_PX),
+        surface=KeypointSurface(),
     )
 
 
@@ -157,6 +159,7 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
     from coordinate_reg.mesh_points import CHEEKS, RIGID
     from insightface_func.blaze_face import BlazeFaceDetector
     from models.mesh.generator import YAW_LIMITS_DEG, MeshGenerator
+    from models.mesh.surface import MeshSurface
     from utils.inference.landmark_smoothing import LandmarkSmoother
     from utils.inference.records import FadeLimits, ModelPack
     from utils.weights import builtin_file, builtin_version
@@ -168,15 +171,17 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
         builtin_file("face_detection_full_range.onnx"),
         threshold,
     )
+    triangles = np.load(builtin_file("face_mesh_triangles.npy"))
     return ModelPack(
         name="builtin",
         version=builtin_version(),
         detector=detector,
         landmarker=AttentionMesh(builtin_file("face_mesh_attention.onnx")),
         embedder=DlibEmbedder(builtin_file("dlib_face_recognition.onnx"), builtin_file("dlib_face_mean.npy")),
-        generator=MeshGenerator(np.load(builtin_file("face_mesh_triangles.npy"))),
+        generator=MeshGenerator(triangles),
         similarity_th=defaults.similarity_th,
         settings=f"detection score {threshold:g}",
         make_smoother=partial(LandmarkSmoother, RIGID),
         fade_limits=FadeLimits(MIN_FACE_PX, YAW_LIMITS_DEG, CHEEKS),
+        surface=MeshSurface(triangles, np.load(builtin_file("face_mesh_layout.npy"))),
     )

@@ -34,6 +34,7 @@ LAYERS = [
 PURE = [
     *("alignment", "boxes", "matching", "masks", "smoothing", "landmark_smoothing", "record_smoothing", "blending"),
     *("records", "image_processing", "core", "planes", "colour_views"),
+    *("appearance", "clear_face", "occlusion", "visibility"),
 ]
 PURE_PACKAGES = {"numpy", "cv2", "scipy"}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from utils.inference.blending import blend_bands, paste_back
 from utils.inference.image_processing import get_final_image, get_layers
-from utils.inference.records import AlignedFace, GeneratedFace
+from utils.inference.records import AlignedFace, GeneratedFace, Treatment
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "composition.npz"
 SIZE = 96
@@ -170,7 +170,9 @@ def test_the_layers_laid_over_the_frame_give_the_final_image():
     places = [similarity(1.1, 0.2, 10, -5), similarity(0.9, -0.3, -40, 20), similarity(1, 0, 900, 900)]
     generated = [GeneratedFace(noise(number, SIZE, SIZE), disc()) for number in range(1, 4)]
     for strength in (1.0, 0.6):
-        aligned = [AlignedFace(noise(9, SIZE, SIZE), place, None, strength=strength) for place in places]
+        aligned = [
+            AlignedFace(noise(9, SIZE, SIZE), place, None, treatment=Treatment(strength=strength)) for place in places
+        ]
         faces, matte = get_layers(frame, aligned, generated)
         assert (faces.shape, faces.dtype, matte.shape, matte.dtype) == (
             frame.shape,

@@ -448,7 +448,8 @@ def test_the_command_fails_with_one_line(tmp_path: Path, capsys: pytest.CaptureF
 def test_the_manifest_is_what_the_recipe_gives() -> None:
     contents = {entry.name: (BUILTIN_FOLDER / entry.name).read_bytes() for entry in recipe.RECIPES}
     assert (BUILTIN_FOLDER / MANIFEST_NAME).read_text(encoding="utf-8") == manifest_text(contents, recipe.RECIPES)
-    assert load_manifest().files[recipe.MEAN.name].sha256 == recipe.MEAN_SHA256
+    for name, sha256 in recipe.CONSTANTS_SHA256.items():
+        assert load_manifest().files[name].sha256 == sha256
     kept = {*recipe.KEPT_FILES, *(f"LICENSES/{name}" for name in recipe.PACKAGE_LICENCES)}
     assert kept == {
         path.relative_to(BUILTIN_FOLDER).as_posix()

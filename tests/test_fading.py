@@ -15,7 +15,7 @@ from utils.inference.fading import fade_of, visible_share, yaw_of
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
 from utils.inference.image_processing import find_faces
 from utils.inference.record_smoothing import fade_records
-from utils.inference.records import Face, FadeLimits
+from utils.inference.records import Face, FadeLimits, Treatment
 
 LIMITS = FadeLimits(16, (40.0, 53.0), CHEEKS)
 ROOMY = (10_000, 10_000)
@@ -86,7 +86,7 @@ def test_a_strength_mixes_the_swap_with_the_frame(collins, face, swapper, hopper
     source = swapper.identify(hopper, "hopper")
 
     def render(strength):
-        record = FrameRecord(0, 0, False, (RecordedFace(face, 0, 0, None, strength),))
+        record = FrameRecord(0, 0, False, (RecordedFace(face, 0, 0, Treatment(strength=strength)),))
         return next(model_inference([(collins, record)], swapper.pack, [source], 1)).astype(np.float64)
 
     none, half, full = (render(strength) for strength in (0.0, 0.5, 1.0))
@@ -102,9 +102,11 @@ def test_strengths_are_set_for_swapped_faces_and_survive_the_file(face, tmp_path
     with (tmp_path / "records").open("w") as file:
         write_record(file, faded)
     (read,) = read_records(tmp_path / "records")
-    assert [recorded.strength for recorded in read.faces] == [recorded.strength for recorded in faded.faces]
-    assert 0 < read.faces[0].strength < 1
-    assert read.faces[1].strength == 1
+    assert [recorded.treatment.strength for recorded in read.faces] == [
+        recorded.treatment.strength for recorded in faded.faces
+    ]
+    assert 0 < read.faces[0].treatment.strength < 1
+    assert read.faces[1].treatment.strength == 1
 
 
 def test_a_face_below_min_face_is_left_with_a_warning(collins, swapper, hopper, caplog):
@@ -128,7 +130,7 @@ def test_a_misplaced_landmark_does_not_flash_and_a_gap_ends_the_run(face):
     ]
     faded = list(fade_records(records, ROOMY, LIMITS))
     assert [record.index for record in faded] == list(range(len(faces)))
-    strengths = [recorded.strength for record in faded for recorded in record.faces]
+    strengths = [recorded.treatment.strength for record in faded for recorded in record.faces]
     assert min(strengths[:21]) > 0.8
     assert np.abs(np.diff(strengths[:21])).max() < 0.03
     assert strengths[20] == 1

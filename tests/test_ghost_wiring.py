@@ -40,7 +40,7 @@ from utils.inference.frame_records import read_records, write_record
 from utils.inference.masks import ALIKE, MUCH_NARROWER, WIDER, circle_mask, face_mask, face_mask_static
 from utils.inference.people import cast_persons
 from utils.inference.plan import mask_chooser, plan_records
-from utils.inference.records import AlignedFace, Face, FadeLimits, Identity, MaskParameters, ModelPack
+from utils.inference.records import AlignedFace, Face, FadeLimits, Identity, MaskParameters, ModelPack, Treatment
 from utils.inference.smoothing import FaceKeypointSmoother, smooth_keypoints
 from utils.inference.tracking import Tracker
 
@@ -247,9 +247,9 @@ def of_person(records, person):
 def test_mask_parameters_are_kept_within_a_track_and_chosen_anew_after_a_jump(analysed):
     generator, records = analysed
     assert generator.asked == [(0, 0), (0, 1), (9, 0)]
-    chosen = [face and face.mask_parameters.erode_px for face in of_person(records, 0)]
+    chosen = [face and face.treatment.mask_parameters.erode_px for face in of_person(records, 0)]
     assert chosen == [1] * 9 + [3] * 2
-    assert {face.mask_parameters.erode_px for face in of_person(records, 1)} == {2}
+    assert {face.treatment.mask_parameters.erode_px for face in of_person(records, 1)} == {2}
 
 
 def test_records_keep_mask_parameters_in_their_file(analysed, tmp_path):
@@ -261,7 +261,7 @@ def test_records_keep_mask_parameters_in_their_file(analysed, tmp_path):
     for before, after in zip(records, read_records(path), strict=True):
         assert (before.index, before.pts) == (after.index, after.pts)
         for (source, face), (source_after, face_after) in zip(before.swaps, after.swaps, strict=True):
-            assert (source, face.mask_parameters) == (source_after, face_after.mask_parameters)
+            assert (source, face.treatment.mask_parameters) == (source_after, face_after.treatment.mask_parameters)
             np.testing.assert_array_equal(face.face.keypoints, face_after.face.keypoints)
             np.testing.assert_array_equal(face.face.box, face_after.face.box)
 
@@ -297,7 +297,7 @@ class FixedLandmarks:
 
 def generated(landmarker, parameters=None, crop_px=224):
     crop = np.random.default_rng(0).integers(0, 255, (crop_px, crop_px, 3), np.uint8)
-    face = AlignedFace(crop, np.eye(2, 3), face_at(0, 0), 0, parameters)
+    face = AlignedFace(crop, np.eye(2, 3), face_at(0, 0), 0, Treatment(parameters))
     generator = GhostGenerator(Copy(), landmarker, CPU, 4, crop_px)
     return generator.generate([face], [Identity(np.zeros(512, np.float32), ())])[0]
 

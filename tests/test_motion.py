@@ -13,7 +13,7 @@ from utils.inference.frame_records import FrameRecord, RecordedFace, read_record
 from utils.inference.image_processing import find_faces
 from utils.inference.motion import MotionMeter
 from utils.inference.record_smoothing import measure_motion
-from utils.inference.records import Face
+from utils.inference.records import Face, Treatment
 
 DIAGONAL = np.array([0.6, 0.8])
 
@@ -53,11 +53,11 @@ def test_records_get_the_motion_of_swapped_faces_and_keep_it_in_the_file(tmp_pat
         FrameRecord(i, i, False, (RecordedFace(face_at(3 * i), 0, 0), RecordedFace(face_at(0), 1))) for i in range(5)
     ]
     measured = list(measure_motion(records))
-    assert [[recorded.motion for recorded in record.faces] for record in measured] == [[(3, 0), (0, 0)]] * 5
+    assert [[recorded.treatment.motion for recorded in record.faces] for record in measured] == [[(3, 0), (0, 0)]] * 5
     with (tmp_path / "records").open("w") as file:
         for record in measured:
             write_record(file, record)
-    assert [record.faces[0].motion for record in read_records(tmp_path / "records")] == [(3, 0)] * 5
+    assert [record.faces[0].treatment.motion for record in read_records(tmp_path / "records")] == [(3, 0)] * 5
 
 
 @pytest.mark.parametrize("length", [3.0, 10.5, 41.0])
@@ -108,7 +108,8 @@ def test_a_swapped_moving_face_is_hardly_crisper_than_the_target(collins, pack, 
         return np.square(np.diff(middle, axis=1)).mean() / np.square(np.diff(middle, axis=0)).mean()
 
     (still,), (blurred,) = (
-        pack.generator.generate([replace(aligned, motion=motion)], [source]) for motion in ((0, 0), (0.3 * width, 0))
+        pack.generator.generate([replace(aligned, treatment=Treatment(motion=motion))], [source])
+        for motion in ((0, 0), (0.3 * width, 0))
     )
     excess = [contrast(generated.image) / contrast(aligned.crop) for generated in (still, blurred)]
     assert excess[1] < 1 + 0.6 * (excess[0] - 1)

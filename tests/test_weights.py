@@ -29,6 +29,7 @@ NAMES = [
     "dlib_face_recognition.onnx",
     "face_mesh_triangles.npy",
     "dlib_face_mean.npy",
+    "face_mesh_layout.npy",
 ]
 SMALL = "dlib_face_mean.npy"
 

@@ -99,7 +99,7 @@ def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopolo
     source = texture.portrait_for(size)
     ids = draw_triangle_ids(points, topology.triangles, size)
     warped = render_source(source, texture.own_weight, points, ids, topology)
-    seen = analyse(target, warped, points, ids)
+    seen = analyse(target, warped, points, ids, aligned.visible)
     area = choose_area(points, size)
     below = area.of(target.image)
     result = from_lab(apply_tone(to_lab(area.of(warped)), estimate_tone(seen), area))
@@ -109,16 +109,17 @@ def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopolo
         lay_in(result, eye, area.origin(size))
     outside = area.of(_cover(ids, points)) == 0
     mouth = warp_opening(target, points, topology.mouth_hole)
-    if any(aligned.motion):
+    motion = aligned.treatment.motion
+    if any(motion):
         np.copyto(result, below, where=outside[..., None])  # so that blur mixes nothing undefined into the face
         lay_in(result, mouth, area.origin(size))
-        result = match_motion(result, below, ~outside, aligned.frame_to_crop[:, :2] @ np.array(aligned.motion))
-    zones = np.where(seen.bare_skin, SKIN, np.where(seen.features > 0.5, FEATURES, 0)).astype(np.uint8)
+        result = match_motion(result, below, ~outside, aligned.frame_to_crop[:, :2] @ np.array(motion))
+    zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
     zones = cv2.resize(area.of(zones), below.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
     lay_in(result, mouth, area.origin(size))
     mask = cv2.resize(make_mask(seen), (size, size), interpolation=cv2.INTER_LINEAR)
-    return _join(result, target.image, outside, mask, area)
+    return _join(result, target.image, outside, mask, area, aligned.visible)
 
 
 def _cover(ids: IdMap, points: Points) -> NDArray[np.uint8]:
@@ -129,7 +130,9 @@ def _cover(ids: IdMap, points: Points) -> NDArray[np.uint8]:
     return covered
 
 
-def _join(face: FloatImage, target: Image, outside: NDArray[np.bool_], mask: Mask, area: Area) -> GeneratedFace:
+def _join(
+    face: FloatImage, target: Image, outside: NDArray[np.bool_], mask: Mask, area: Area, visible: Mask | None
+) -> GeneratedFace:
     """Join a face with the target.
 
     Args:
@@ -138,9 +141,12 @@ def _join(face: FloatImage, target: Image, outside: NDArray[np.bool_], mask: Mas
         outside: of `area`, where the face says nothing.
         mask: (S, S), its border as wide as the joint is to be.
         area: of the canvas.
+        visible: (S, S), 0 where something hides the target's face; its colours are kept out of the joint.
     """
     background = area.of(target).astype(np.float32)
     np.copyto(face, background, where=outside[..., None])
+    if visible is not None:
+        background += (face - background) * (1 - area.of(visible))[..., None]
     levels = round(np.log2(target.shape[0] / COARSEST_PX))
     joined = emphasise(blend_bands(face, background, area.of(mask), levels))
     image = target.copy()

@@ -38,7 +38,8 @@ class Analysis:
         covered: inside the mesh or its openings.
         features: lips, eyes and brows, with a margin.
         eyes: the lid openings, with a margin.
-        target_skin, source_skin: likeness to the skin of each.
+        visible: 0 where something in front hides the target's face.
+        target_skin, source_skin: likeness to the skin of each; what is hidden is no skin.
     """
 
     target: FloatImage
@@ -51,6 +52,7 @@ class Analysis:
     covered: FloatImage
     features: FloatImage
     eyes: FloatImage
+    visible: FloatImage
     target_skin: FloatImage
     source_skin: FloatImage
 
@@ -59,8 +61,13 @@ class Analysis:
         """Where target and source both show skin."""
         return (self.face * (1 - self.features) > 0.5) & (self.target_skin > 0.5) & (self.source_skin > 0.5)
 
+    @property
+    def shown(self) -> FloatImage:
+        """Where the target's own face can be seen, openings excluded."""
+        return self.face * self.visible
 
-def analyse(target: Portrait, warped: Image, points: Points, ids: IdMap) -> Analysis:
+
+def analyse(target: Portrait, warped: Image, points: Points, ids: IdMap, visible: Mask | None) -> Analysis:
     """Look at both pictures on the small canvas; all arguments are in pixels of the full canvas."""
     factor = ANALYSIS_PX / target.image.shape[0]
     target_points, points = resize_points(target.points, factor), resize_points(points, factor)
@@ -70,6 +77,7 @@ def analyse(target: Portrait, warped: Image, points: Points, ids: IdMap) -> Anal
     features = np.maximum.reduce([fill_polygon(points, LIPS_OUTER, ANALYSIS_PX), *eye_rings, *brows])
     features = cv2.dilate(features, np.ones((FEATURE_MARGIN_PX, FEATURE_MARGIN_PX), np.uint8))
     openings = np.maximum.reduce([fill_polygon(points, LIPS_INNER, ANALYSIS_PX), *eye_rings])
+    seen = np.ones_like(face) if visible is None else shrink(visible, cv2.INTER_AREA)
     target_lab, warped_lab = (to_lab(shrink(image, cv2.INTER_AREA)) for image in (target.image, warped))
     return Analysis(
         target=target_lab,
@@ -82,8 +90,9 @@ def analyse(target: Portrait, warped: Image, points: Points, ids: IdMap) -> Anal
         covered=np.maximum(face, openings),
         features=features,
         eyes=cv2.dilate(np.maximum(*eye_rings), np.ones((3, 3), np.uint8)),
-        target_skin=_find_skin(target_lab, target_points, features),
-        source_skin=_find_skin(warped_lab, points, features),
+        visible=seen,
+        target_skin=_find_skin(target_lab, target_points, (1 - features) * seen) * seen,
+        source_skin=_find_skin(warped_lab, points, 1 - features),
     )
 
 
@@ -92,15 +101,16 @@ def shrink(image: NDArray[Pixel], interpolation: int) -> NDArray[Pixel]:
     return cv2.resize(image, (ANALYSIS_PX, ANALYSIS_PX), interpolation=interpolation)
 
 
-def _find_skin(lab: FloatImage, points: Points, features: FloatImage) -> FloatImage:
-    sampled = fill_polygon(points, CHEEKS_AND_NOSE, ANALYSIS_PX) * (1 - features)
+def _find_skin(lab: FloatImage, points: Points, plain: FloatImage) -> FloatImage:
+    sampled = fill_polygon(points, CHEEKS_AND_NOSE, ANALYSIS_PX) * plain
     return skin_likeness(blur(lab, SKIN_BLUR_PX), sampled)
 
 
 def make_mask(seen: Analysis) -> Mask:
     """(A, A) in [0, 1]: how much of the result replaces the target.
 
-    From the chin to the middle of the forehead; near its border only where both faces show skin, so that hair stays in front.
+    From the chin to the middle of the forehead; near its border only where both faces show skin, so that hair stays in front. Known
+    occluders change nothing here: the mask is cut at their edge later, and that edge is sharper.
     """
     outline = _outline(seen.points)
     mask = np.zeros((ANALYSIS_PX, ANALYSIS_PX), np.float32)
@@ -108,7 +118,7 @@ def make_mask(seen: Analysis) -> Mask:
     cv2.fillPoly(mask, [corners], 1.0, cv2.LINE_AA, SUBPIXEL_BITS)
     mask *= cv2.erode(seen.covered, np.ones((3, 3), np.uint8))
     skin = cv2.morphologyEx(
-        np.minimum(seen.target_skin, seen.source_skin),
+        np.minimum(np.maximum(seen.target_skin, 1 - seen.visible), seen.source_skin),
         cv2.MORPH_CLOSE,
         np.ones((CLOSED_GAP_PX, CLOSED_GAP_PX), np.uint8),
     )

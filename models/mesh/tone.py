@@ -60,9 +60,9 @@ def estimate_tone(seen: Analysis) -> Tone:
     gain = _gains(wanted, present)
     offset = wanted.mean(0) - gain * present.mean(0)
     matched = seen.warped * gain + offset
-    skin_mask = bare + np.float32(1e-3) * seen.face
+    skin_mask = bare + np.float32(1e-3) * seen.shown
     field = np.clip(_difference(seen.target, matched, skin_mask, LIGHT_BLUR_PX), -FIELD_LIMIT, FIELD_LIMIT)
-    colour_mask = seen.face * ((1 - seen.features) * (seen.target_skin > 0.5) + np.float32(1e-3))
+    colour_mask = seen.shown * ((1 - seen.features) * (seen.target_skin > 0.5) + np.float32(1e-3))
     finer = _difference(seen.target[..., 1:], (matched + field)[..., 1:], colour_mask, CHROMA_BLUR_PX)
     field[..., 1:] += np.clip(finer, -FIELD_LIMIT, FIELD_LIMIT)
     field[..., 1:] += _tint_lips(seen, matched + field, wanted, present, float(gain[1:].min()))
@@ -101,7 +101,7 @@ def _tint_lips(
 ) -> FloatImage:
     """(A, A, 2): brings the lips' colour between the source's and the target's contrast to skin."""
     lips, target_lips = _lips(seen.points), _lips(seen.target_points)
-    inside, target_inside = lips > 0.5, target_lips > 0.5
+    inside, target_inside = lips > 0.5, target_lips * seen.visible > 0.5
     if min(inside.sum(), target_inside.sum()) < LIPS_FEWEST_PIXELS:
         return np.zeros((*lips.shape, 2), np.float32)
     source_contrast = seen.warped[inside, 1:].mean(0) - present[:, 1:].mean(0)
@@ -121,6 +121,6 @@ def _shade_eyes(seen: Analysis, light: FloatImage) -> FloatImage:
     for eye in EYES:
         hull = cv2.convexHull(fixed_point(seen.points[list(eye.lids)]))
         cv2.fillPoly(sockets, [hull], 1.0, cv2.LINE_AA, SUBPIXEL_BITS)
-    around = seen.face * (1 - seen.eyes) + np.float32(1e-3)
+    around = seen.shown * (1 - seen.eyes) + np.float32(1e-3)
     difference = _difference(seen.target[..., 0], light, around, EYE_BLUR_PX)
     return np.clip(difference, -EYE_FIELD_LIMIT, EYE_FIELD_LIMIT) * blur(sockets, EYE_EDGE_PX) * EYE_FIELD_SHARE

@@ -67,8 +67,7 @@ def convert_all(members: Mapping[str, bytes]) -> dict[str, bytes]:
     stream = io.BytesIO()
     np.save(stream, triangles_of(members[recipe.TRIANGLES.members[0]].decode("utf-8")), allow_pickle=False)
     contents[recipe.TRIANGLES.name] = stream.getvalue()
-    contents[recipe.MEAN.name] = kept_mean()
-    return contents
+    return contents | {name: kept_constant(name) for name in recipe.CONSTANTS_SHA256}
 
 
 def describe(entry: Recipe) -> str:
@@ -83,15 +82,15 @@ def stored(net: onnx.ModelProto) -> bytes:
     return bytes(store_as_half(net).SerializeToString(deterministic=True))
 
 
-def kept_mean() -> bytes:
-    """The mean embedding, a constant of this project that no package carries.
+def kept_constant(name: str) -> bytes:
+    """A constant of this project that no package carries.
 
     Raises:
         BuildError: if it is not the one that the thresholds were measured with.
     """
-    path = BUILTIN_FOLDER / recipe.MEAN.name
+    path = BUILTIN_FOLDER / name
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != recipe.MEAN_SHA256:
+    if hashlib.sha256(content).hexdigest() != recipe.CONSTANTS_SHA256[name]:
         raise BuildError(f"{path} is damaged; restore it with 'git checkout weights/builtin'")
     return content
 

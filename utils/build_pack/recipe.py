@@ -112,7 +112,15 @@ MEAN = Recipe(
     "none",
     "(128,) float32: subtracted from embeddings before their cosine similarity is taken",
 )
-RECIPES = (DETECTOR_BACK, DETECTOR_FULL_RANGE, MESH, RECOGNITION, TRIANGLES, MEAN)
+LAYOUT = Recipe(
+    "face_mesh_layout.npy",
+    None,
+    (),
+    "Apache-2.0",
+    "none",
+    "(468, 2) float32: flat place of each mesh point in [0, 1], the image-left upper corner first",
+)
+RECIPES = (DETECTOR_BACK, DETECTOR_FULL_RANGE, MESH, RECOGNITION, TRIANGLES, MEAN, LAYOUT)
 
 # Names of the source -> names in the pack.
 DETECTOR_OUTPUTS = {
@@ -148,4 +156,8 @@ KEPT_FILES = (
     "LICENSES/PINTO_model_zoo-MIT.txt",
     "LICENSES/mediapipe-custom-operators-MIT.txt",
 )
-MEAN_SHA256 = "6d4dbdbfc1c47e6834200d23ab5b71eb89f2415dde79c65d257a740dee19ff06"
+# Constants of this project, which no package carries.
+CONSTANTS_SHA256 = {
+    MEAN.name: "6d4dbdbfc1c47e6834200d23ab5b71eb89f2415dde79c65d257a740dee19ff06",
+    LAYOUT.name: "55506fbdda1324832b89ade7a6d0b280ae413166b464a022bead77f745b7ee76",
+}

@@ -19,15 +19,13 @@ from tqdm import tqdm
 
 from models.packs import load_builtin_pack
 from utils.errors import SwapError, UnreadableInput
+from utils.evaluate.clips import analyse_clip, plan_clip
 from utils.evaluate.people_scores import Choice, CutScore, PeopleScore, score_cuts, score_people
 from utils.evaluate.people_sheets import sheet_of, write_sheet
 from utils.evaluate.truth import ClipTruth, read_truth
-from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
-from utils.inference.plan import plan_records
 from utils.inference.records import Identity, Image, Points
 from utils.inference.request import SwapRequest
-from utils.inference.tracking import Tracker
 from utils.inference.video_processing import get_target, read_video
 from utils.pictures import read_picture
 
@@ -98,9 +96,7 @@ def evaluate_clip(
         UnreadableInput: if the labels are those of another clip.
         NoFaceFound: if a portrait is not good enough to choose a person by.
     """
-    tracker = Tracker(swapper.pack.embedder, swapper.similarity_th)
-    analysis = Analysis(swapper.pack, tracker)
-    seen = list(analysis.analyse(get_target(read_video(path))))
+    analysis, seen = analyse_clip(get_target(read_video(path)), swapper)
     if len(seen) != truth.frames:
         raise UnreadableInput(f"{str(path)!r} has {len(seen)} frames, its labels {truth.frames}; use the labelled clip")
     portraits = portraits_of_clip(path, truth)
@@ -114,10 +110,7 @@ def evaluate_clip(
     for choice in choices_of(truth):
         persons = [] if choice.everybody else [identities[person] for person in choice.persons]
         request = SwapRequest([source] * max(len(choice.persons), 1), persons, choice.everybody, truth.name)
-        casting = request.cast(analysis, swapper.pack.detector.det_thresh)
-        records = list(
-            plan_records(seen, tracker.tracks, casting.source_of_track, swapper.pack, (truth.width, truth.height), None)
-        )
+        records = plan_clip(analysis, seen, request, swapper, (truth.width, truth.height))
         scores.append(score_people(records, truth, choice))
         if out is not None:
             sheet = sheet_of((image for _, image in get_target(read_video(path))), truth, records, choice)

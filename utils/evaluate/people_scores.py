@@ -141,7 +141,7 @@ def score_people(records: Sequence[FrameRecord], truth: ClipTruth, choice: Choic
                     exchanged.add(record.index)
             elif labelled and box_iou(recorded.face.box, face.box[None])[0] < COVER_IOU:
                 nowhere.add(record.index)
-            elif labelled and face.swappable and recorded.strength >= SHOWN_STRENGTH:
+            elif labelled and face.swappable and recorded.treatment.strength >= SHOWN_STRENGTH:
                 right.add(face.person)
         swapped += len(right)
     swappable = sum(face.swappable and face.person in chosen for labelled in truth.faces.values() for face in labelled)

@@ -37,17 +37,16 @@ from coordinate_reg.mesh_points import EYES, LEFT_EYE, RIGHT_EYE
 from models.mesh.shape import eye_opening
 from models.packs import load_builtin_pack
 from utils.errors import BadArgument, NoFaceFound, SwapError
+from utils.evaluate.clips import analyse_clip, plan_clip
 from utils.evaluate.photos import landmarks_of, mouth_opening
 from utils.flags import positive_int
 from utils.inference.alignment import invert
-from utils.inference.core import Analysis, model_inference
+from utils.inference.core import model_inference
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import FrameRecord
 from utils.inference.image_processing import crop_face, find_faces
-from utils.inference.plan import plan_records
 from utils.inference.records import Face, Identity, Image, Mask, Points, View
 from utils.inference.request import SwapRequest
-from utils.inference.tracking import Tracker
 from utils.inference.video_processing import get_target, read_video
 from utils.pictures import read_picture
 
@@ -77,12 +76,9 @@ def analyse_and_render(
 ) -> tuple[list[FrameRecord], Iterator[Image]]:
     """Both passes over frames in memory: everybody of `persons` gets `source`. Records, and result frames as they are made."""
     request = SwapRequest([source] * len(persons), persons, False, "the clip")
-    analysis = Analysis(swapper.pack, Tracker(swapper.pack.embedder, swapper.similarity_th))
-    seen = list(analysis.analyse(enumerate(frames())))
-    casting = request.cast(analysis, swapper.pack.detector.det_thresh)
+    analysis, seen = analyse_clip(enumerate(frames()), swapper)
     height, width = next(iter(frames())).shape[:2]
-    tracks = analysis.tracker.tracks
-    records = list(plan_records(seen, tracks, casting.source_of_track, swapper.pack, (width, height), None))
+    records = plan_clip(analysis, seen, request, swapper, (width, height))
     pairs = zip(frames(), records, strict=True)
     return records, model_inference(pairs, swapper.pack, request.sources, swapper.batch_size)
 
@@ -233,7 +229,7 @@ def measure_still(photo: Path, swapper: FaceSwapper, source: Identity) -> tuple[
 def mask_of(image: Image, record: FrameRecord, swapper: FaceSwapper, source: Identity) -> Mask:
     """(H, W) float32: the weight of the first swapped face of a frame."""
     _, swap = record.swaps[0]
-    aligned = crop_face(image, swap.face, swapper.pack, record.index, swap.mask_parameters)
+    aligned = crop_face(image, swap.face, swapper.pack, record.index, swap.treatment)
     (generated,) = swapper.pack.generator.generate([aligned], [source])
     return cv2.warpAffine(generated.mask, invert(aligned.frame_to_crop), image.shape[1::-1]).astype(np.float32)
 

@@ -9,12 +9,12 @@ What lies between, `plan`, decides who gets which face.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from utils.inference.cuts import CutDetector
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
-from utils.inference.records import AlignedFace, Composition, Face, Identity, Image, ModelPack
+from utils.inference.records import AlignedFace, Appearance, Composition, Face, Identity, Image, ModelPack
 from utils.inference.tracking import Tracker
 
 THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
@@ -59,8 +59,14 @@ class Analysis:
             self.summary.frames_with_face += bool(self.faces)
             if not self.faces:
                 self.summary.best_score = max(self.summary.best_score, best_score)
-            recorded = [RecordedFace(face, track) for face, track in zip(self.faces, numbers, strict=True)]
+            recorded = [
+                RecordedFace(face, track, appearance=self._look(image, face))
+                for face, track in zip(self.faces, numbers, strict=True)
+            ]
             yield FrameRecord(index, pts, cut, tuple(recorded))
+
+    def _look(self, image: Image, face: Face) -> Appearance | None:
+        return None if self.pack.surface is None else self.pack.surface.flatten(image, face)
 
 
 @dataclass
@@ -121,7 +127,8 @@ def generate_faces(
         frame = _PendingFrame(image)
         # In the order of sources and tracks: where two masks overlap, the same person lies on top in every frame.
         for source, recorded in sorted(record.swaps, key=lambda swap: (swap[0], swap[1].track)):
-            frame.aligned.append(_crop(image, recorded, pack, record.index, strength))
+            treatment = replace(recorded.treatment, strength=strength * recorded.treatment.strength)
+            frame.aligned.append(crop_face(image, recorded.face, pack, record.index, treatment))
             frame.identities.append(sources[source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)
@@ -129,11 +136,6 @@ def generate_faces(
             yield from _generate(pending, pack, most_faces)
             pending = []
     yield from _generate(pending, pack, most_faces)
-
-
-def _crop(image: Image, recorded: RecordedFace, pack: ModelPack, seed: int, strength: float) -> AlignedFace:
-    strength *= recorded.strength
-    return crop_face(image, recorded.face, pack, seed, recorded.mask_parameters, strength, recorded.motion)
 
 
 def _generate(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int) -> Iterator[Composition]:

@@ -8,30 +8,40 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.records import Face, MaskParameters, Motion
+from utils.inference.appearance import pack_texels, unpack_texels
+from utils.inference.records import UNTREATED, Appearance, Face, MaskParameters, Treatment
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedFace:
-    """A face of a frame: the number of its track, the index of the source that it gets, and what was decided for its track.
+    """A face of a frame, and what is done with it.
 
-    The analysis knows the face and its track; the plan fills in the rest. A face without a source is left alone. `strength`: how much of
-    the swap is shown, in [0, 1]. `motion`: of the face at this frame, in pixels a frame.
+    The analysis knows the first two and the appearance; the plan fills in the rest.
+
+    Attributes:
+        face: as found, in the plan smoothed.
+        track: number of its track.
+        source: index of the source that it gets; None leaves it alone.
+        treatment: how it is swapped.
+        appearance: what the plan finds occluders by; only in the records of the analysis.
     """
 
     face: Face
     track: int
     source: int | None = None
-    mask_parameters: MaskParameters | None = None
-    strength: float = 1.0
-    motion: Motion = (0.0, 0.0)
+    treatment: Treatment = UNTREATED
+    appearance: Appearance | None = None
+
+    def treated(self, **changes: Any) -> RecordedFace:
+        """The same with other fields of its treatment."""
+        return replace(self, treatment=replace(self.treatment, **changes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +56,7 @@ class FrameRecord:
     @property
     def swaps(self) -> list[tuple[int, RecordedFace]]:
         """The faces that are swapped, each with the index of its source: those that have one and are not left as they are."""
-        return [(face.source, face) for face in self.faces if face.source is not None and face.strength > 0]
+        return [(face.source, face) for face in self.faces if face.source is not None and face.treatment.strength > 0]
 
 
 def write_record(file: TextIO, record: FrameRecord) -> None:
@@ -84,26 +94,40 @@ def face_from_json(fields: dict[str, Any]) -> Face:
 
 def pack_array(values: NDArray[np.float64]) -> str:
     """Base64 of little-endian float64: exact, so that a picture and a video are rendered from the same numbers."""
-    return base64.b64encode(values.astype("<f8").tobytes()).decode("ascii")
+    return _text(values.astype("<f8").tobytes())
 
 
 def unpack_array(text: str) -> NDArray[np.float64]:
     """The values of `pack_array`, flat."""
-    return np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64)
+    return np.frombuffer(_bytes(text), "<f8").astype(np.float64)
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text)
 
 
 def _recorded_to_json(recorded: RecordedFace) -> dict[str, Any]:
+    look, treatment = recorded.appearance, recorded.treatment
     return {
         "track": recorded.track,
         "source": recorded.source,
-        "strength": recorded.strength,
-        "motion": recorded.motion,
-        "mask": None if recorded.mask_parameters is None else asdict(recorded.mask_parameters),
+        "strength": treatment.strength,
+        "motion": treatment.motion,
+        "mask": None if treatment.mask_parameters is None else asdict(treatment.mask_parameters),
         **face_to_json(recorded.face),
+        "appearance": None if look is None else {"png": _text(look.png), "seen": _text(look.seen)},
+        "occluded": None if treatment.occluded is None else _text(pack_texels(treatment.occluded)),
     }
 
 
 def _recorded_from_json(fields: dict[str, Any]) -> RecordedFace:
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
-    strength, motion = fields["strength"], tuple(fields["motion"])
-    return RecordedFace(face_from_json(fields), fields["track"], fields["source"], mask_parameters, strength, motion)
+    look, texels = fields["appearance"], fields["occluded"]
+    occluded = None if texels is None else unpack_texels(_bytes(texels))
+    treatment = Treatment(mask_parameters, fields["strength"], tuple(fields["motion"]), occluded)
+    appearance = None if look is None else Appearance(_bytes(look["png"]), _bytes(look["seen"]))
+    return RecordedFace(face_from_json(fields), fields["track"], fields["source"], treatment, appearance)

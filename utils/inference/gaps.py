@@ -24,7 +24,7 @@ def fill_gaps(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:
             missing = record.index - index
             for place in range(len(waiting) - missing + 1, len(waiting)):
                 share = (waiting[place].index - index) / missing
-                between = replace(before, face=_between(before.face, found.face, share))
+                between = replace(before, face=_between(before.face, found.face, share), appearance=None)
                 waiting[place] = replace(waiting[place], faces=(*waiting[place].faces, between))
             last_seen[found.track] = (record.index, found)
         waiting.append(record)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from utils.inference.blending import paste_back, warp_to_frame
 from utils.inference.boxes import drop_duplicates
-from utils.inference.records import AlignedFace, Face, GeneratedFace, Image, MaskParameters, ModelPack, Motion
+from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, Mask, ModelPack, Treatment
+from utils.inference.visibility import refine_visible
 
 Matte: TypeAlias = NDArray[np.uint16]
 MATTE_FULL = 65_535
@@ -39,28 +40,31 @@ def find_faces(
     return drop_duplicates([face for face in located if face is not None]), best_score
 
 
-def crop_face(
-    frame: Image,
-    face: Face,
-    pack: ModelPack,
-    seed: int,
-    mask_parameters: MaskParameters | None = None,
-    strength: float = 1.0,
-    motion: Motion = (0.0, 0.0),
-) -> AlignedFace:
-    """Cut a face out of its frame as the pack's generator expects it; `seed` is the number of the frame, the rest see `AlignedFace`."""
-    aligned = pack.generator.align(frame, face, seed)
-    return replace(aligned, mask_parameters=mask_parameters, strength=strength, motion=motion)
+def crop_face(frame: Image, face: Face, pack: ModelPack, seed: int, treatment: Treatment = UNTREATED) -> AlignedFace:
+    """Cut a face out of its frame as the pack's generator expects it, and find the edge of what is in front of it.
+
+    Args:
+        frame: (H, W, 3) BGR uint8.
+        face: in it.
+        pack: the loaded models.
+        seed: number of the frame.
+        treatment: of the plan.
+    """
+    aligned = replace(pack.generator.align(frame, face, seed), treatment=treatment)
+    if treatment.occluded is None or pack.surface is None:
+        return aligned
+    coarse = pack.surface.place(treatment.occluded, face, aligned.frame_to_crop, aligned.crop.shape[0])
+    return replace(aligned, visible=refine_visible(aligned.crop, coarse))
 
 
 def get_final_image(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Image:
-    """Put generated faces back into their frame, one after another; bit-identical to `frame` outside of the warped masks.
+    """Put generated faces back into their frame, one after another, behind what is in front of them.
 
-    A face of a strength below 1 is mixed with the frame.
+    Bit-identical to `frame` outside of the warped masks. A face of a strength below 1 is mixed with the frame.
     """
     result = frame
     for place, face in zip(aligned, generated, strict=True):
-        result = paste_back(result, face.image, face.mask, place.frame_to_crop, place.strength)
+        result = paste_back(result, face.image, _shown(place, face), place.frame_to_crop, place.treatment.strength)
     return result
 
 
@@ -74,7 +78,9 @@ def get_layers(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence
     height, width = frame.shape[:2]
     faces, matte = np.zeros_like(frame), np.zeros((height, width), np.float32)
     for place, face in zip(aligned, generated, strict=True):
-        warped = warp_to_frame(face.image, face.mask, place.frame_to_crop, height, width, place.strength)
+        warped = warp_to_frame(
+            face.image, _shown(place, face), place.frame_to_crop, height, width, place.treatment.strength
+        )
         if warped is None:
             continue
         below, covered = faces[warped.place], matte[warped.place]
@@ -86,3 +92,8 @@ def get_layers(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence
     steps = np.rint(matte * np.float32(MATTE_FULL)).astype(np.uint16)
     faces[steps == 0] = 0
     return faces, steps
+
+
+def _shown(place: AlignedFace, face: GeneratedFace) -> Mask:
+    """The mask of a face behind what is in front of it."""
+    return face.mask if place.visible is None else face.mask * place.visible

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from utils.inference.clear_face import ClearFace
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.gaps import fill_gaps
 from utils.inference.image_processing import crop_face
+from utils.inference.occlusion import mark_occlusions
 from utils.inference.record_smoothing import fade_records, measure_motion, smooth_records
 from utils.inference.records import Identity, Image, MaskParameters, ModelPack
 from utils.inference.tracking import FaceTrack
@@ -39,6 +41,7 @@ def plan_records(
     pack: ModelPack,
     frame_size: tuple[int, int],
     choose_mask: Callable[[FrameRecord, RecordedFace], MaskParameters | None] | None,
+    clear_faces: Mapping[int, ClearFace] | None = None,
 ) -> Iterator[FrameRecord]:
     """Decide what becomes of every face.
 
@@ -49,10 +52,12 @@ def plan_records(
         pack: the loaded models, of which the smoother and the limits count here.
         frame_size: width and height in pixels.
         choose_mask: decides a track's mask from the first frame in which it is swapped; None leaves every mask to the generator.
+        clear_faces: by track, what occluders are found by; see `learn_clear_faces`. None takes every face to be whole.
     """
     cast = fill_gaps(_give_sources(records, tracks, source_of_track))
     moving = measure_motion(smooth_records(cast, pack.make_smoother))
-    planned = fade_records(moving, frame_size, pack.fade_limits)
+    faded = fade_records(moving, frame_size, pack.fade_limits)
+    planned = mark_occlusions(faded, clear_faces or {})
     return planned if choose_mask is None else _keep_masks(planned, choose_mask)
 
 
@@ -76,7 +81,7 @@ def _keep_masks(
         for _, recorded in record.swaps:
             if recorded.track not in chosen:
                 chosen[recorded.track] = choose_mask(record, recorded)
-        faces = tuple(replace(recorded, mask_parameters=chosen.get(recorded.track)) for recorded in record.faces)
+        faces = tuple(recorded.treated(mask_parameters=chosen.get(recorded.track)) for recorded in record.faces)
         yield replace(record, faces=faces)
 
 

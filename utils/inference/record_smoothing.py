@@ -36,7 +36,7 @@ def measure_motion(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:
         records,
         MotionMeter,
         lambda recorded: recorded.face,
-        lambda recorded, motion: replace(recorded, motion=motion),
+        lambda recorded, motion: recorded.treated(motion=motion),
     )
 
 
@@ -54,7 +54,7 @@ def fade_records(
         records,
         StrengthSmoother,
         lambda recorded: fade_of(recorded.face, frame_size, limits),
-        lambda recorded, strength: replace(recorded, strength=strength),
+        lambda recorded, strength: recorded.treated(strength=strength),
     )
 
 

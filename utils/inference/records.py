@@ -20,6 +20,8 @@ Affine: TypeAlias = NDArray[np.float64]
 Points: TypeAlias = NDArray[np.float64]
 Motion: TypeAlias = tuple[float, float]  # x, y in frame pixels from one frame to the next
 Embedding: TypeAlias = NDArray[np.float32]
+Texels: TypeAlias = NDArray[np.bool_]
+"""Of a face laid flat, see `Surface`: (64, 64)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,39 @@ class MaskParameters:
 
 
 @dataclass(frozen=True, eq=False)
+class Appearance:
+    """How a face looks, laid flat by a `Surface` and compressed; see `utils.inference.appearance`.
+
+    Attributes:
+        png: a small square picture.
+        seen: a bit a texel: whether it shows the face.
+    """
+
+    png: bytes
+    seen: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Treatment:
+    """How a face is swapped in one frame, as the plan decided.
+
+    Attributes:
+        mask_parameters: what `Generator.choose_mask` said at the beginning of the track; None leaves it to the generator.
+        strength: how much of the swap is to be seen, in [0, 1]; 0 leaves the frame as it is.
+        motion: of the face at this frame, in pixels a frame; (0, 0) in a photo.
+        occluded: which texels of the pack's surface something in front hides; None if none are.
+    """
+
+    mask_parameters: MaskParameters | None = None
+    strength: float = 1.0
+    motion: Motion = (0.0, 0.0)
+    occluded: Texels | None = None
+
+
+UNTREATED = Treatment()
+
+
+@dataclass(frozen=True, eq=False)
 class AlignedFace:
     """A face cut out of its frame for a generator.
 
@@ -92,18 +127,16 @@ class AlignedFace:
         frame_to_crop: (2, 3) float64.
         face: the face in frame pixels.
         seed: number of the frame; a generator that adds grain takes it as its only randomness.
-        mask_parameters: what `Generator.choose_mask` said at the beginning of the track; None leaves it to the generator.
-        strength: how much of the swap is to be seen, in [0, 1]; 0 leaves the frame as it is.
-        motion: of the face at this frame; (0, 0) in a photo.
+        treatment: what the plan decided for this frame.
+        visible: (S, S) float32 in [0, 1], 0 where something in front hides the face; None if nothing does.
     """
 
     crop: Image
     frame_to_crop: Affine
     face: Face
     seed: int = 0
-    mask_parameters: MaskParameters | None = None
-    strength: float = 1.0
-    motion: Motion = (0.0, 0.0)
+    treatment: Treatment = UNTREATED
+    visible: Mask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +237,22 @@ class FadeLimits:
     cheeks: tuple[int, int] | None = None
 
 
+class Surface(Protocol):
+    """Lays faces flat, so that the same point of a face has the same place in every frame."""
+
+    tolerance: Mask
+    """Of each texel, at least 1: how much more than plain skin it changes by itself."""
+
+    slack_texels: int
+    """How far from its place a point of the face may be found."""
+
+    def flatten(self, frame: Image, face: Face) -> Appearance:
+        """How `face` looks in `frame`."""
+
+    def place(self, occluded: Texels, face: Face, frame_to_crop: Affine, size: int) -> Mask:
+        """A map of texels seen in a crop: (size, size) float32 in [0, 1], 0 where `occluded`."""
+
+
 @dataclass(frozen=True)
 class ModelPack:
     """The loaded models of one pack.
@@ -216,6 +265,7 @@ class ModelPack:
         make_smoother: a new smoother for one person's faces, of the kind that suits the generator; all of a pack look equally far ahead.
         fade_limits: what the generator can do.
         settings: what else its answers depend on, in words.
+        surface: lays faces flat, so that occluders can be found; None if they are not looked for.
     """
 
     name: str
@@ -228,3 +278,4 @@ class ModelPack:
     make_smoother: Callable[[], FaceSmoother]
     fade_limits: FadeLimits
     settings: str = ""
+    surface: Surface | None = None

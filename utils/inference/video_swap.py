@@ -19,6 +19,7 @@ from utils.inference.checkpoint import analysis_from_json, analysis_to_json
 from utils.inference.core import Analysis
 from utils.inference.frame_files import FrameFiles
 from utils.inference.frame_records import FrameRecord, read_records, write_record
+from utils.inference.occlusion import learn_clear_faces
 from utils.inference.people import Casting
 from utils.inference.plan import SwapCount, mask_chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack
@@ -106,10 +107,12 @@ def plan_video(
         return next(image for _, image in get_target(video, pts, max_frames=1))
 
     choose_mask = mask_chooser(pack, sources, frame_at)
+    cast, size = casting.source_of_track, (video.width, video.height)
+    clear_faces = learn_clear_faces(read_records(workspace.seen), cast, pack.surface) if pack.surface else None
     count = SwapCount()
     with workspace.planned.open("w", encoding="utf-8") as file:
-        seen, size = read_records(workspace.seen), (video.width, video.height)
-        for record in plan_records(seen, tracks, casting.source_of_track, pack, size, choose_mask):
+        seen = read_records(workspace.seen)
+        for record in plan_records(seen, tracks, cast, pack, size, choose_mask, clear_faces):
             write_record(file, record)
             count.add(record)
     return count
