@@ -38,6 +38,7 @@ SMALLEST_PX, LARGEST_PX = 256, 1024
 COARSEST_PX = 32  # side of the coarsest picture that is blended
 PASTE_STEEPNESS = 4.0
 FAINTEST_MASK = 0.002
+EYE_RINGS = tuple(eye.ring for eye in EYES)
 YAW_LIMITS_DEG = (40.0, 53.0)  # good up to 42, smeared from 47 on (looked at: news photos and clips of stages)
 
 
@@ -107,25 +108,21 @@ def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopolo
     grey = is_grey(seen.target)
     for eye in give_source_eyes(eyes, points, source, texture.eyes_lit, texture.eye_colours, grey):
         lay_in(result, eye, area.origin(size))
-    outside = area.of(_cover(ids, points)) == 0
-    mouth = warp_opening(target, points, topology.mouth_hole)
-    motion = aligned.treatment.motion
-    if any(motion):
-        np.copyto(result, below, where=outside[..., None])  # so that blur mixes nothing undefined into the face
-        lay_in(result, mouth, area.origin(size))
-        result = match_motion(result, below, ~outside, aligned.frame_to_crop[:, :2] @ np.array(motion))
+    motion = aligned.frame_to_crop[:, :2] @ np.array(aligned.treatment.motion)
+    result = match_motion(result, below, area.of(_cover(ids, points, EYE_RINGS)) > 0, motion)
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
     zones = cv2.resize(area.of(zones), below.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
-    lay_in(result, mouth, area.origin(size))
+    lay_in(result, warp_opening(target, points, topology.mouth_hole), area.origin(size))
+    outside = area.of(_cover(ids, points, (LIPS_INNER, *EYE_RINGS))) == 0
     mask = cv2.resize(make_mask(seen), (size, size), interpolation=cv2.INTER_LINEAR)
     return _join(result, target.image, outside, mask, area, aligned.visible)
 
 
-def _cover(ids: IdMap, points: Points) -> NDArray[np.uint8]:
-    """(S, S): 1 inside the mesh or its openings."""
+def _cover(ids: IdMap, points: Points, openings: Sequence[tuple[int, ...]]) -> NDArray[np.uint8]:
+    """(S, S): 1 inside the mesh or some of its openings."""
     covered = (ids > 0).astype(np.uint8)
-    for ring in (LIPS_INNER, *(eye.ring for eye in EYES)):
+    for ring in openings:
         cv2.fillPoly(covered, [fixed_point(points[list(ring)])], 1, cv2.LINE_8, SUBPIXEL_BITS)
     return covered
 

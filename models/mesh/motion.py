@@ -21,6 +21,7 @@ ONSET_SHARES = (
 JUDGED_PX = 160  # width at which the region is judged
 EDGE_SIGMA_PX = 1.6  # at that width; finer structure may be noise
 SHUTTERS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # open for these shares of a frame
+SHORTEST_BLUR_PX = 1.0
 UNDERSTATED = 1.4  # true over judged length, on portraits blurred by 6 to 25 % of their width
 FEWEST_PIXELS = 200
 
@@ -31,7 +32,7 @@ def match_motion(face: FloatImage, target: Image, region: NDArray[np.bool_], mot
     Args:
         face: (H, W, 3) BGR in 0..255.
         target: (H, W, 3) BGR uint8.
-        region: (H, W), where both show a face.
+        region: (H, W), where `face` is drawn; elsewhere it says nothing.
         motion: (2,) x, y in pixels of these pictures during a frame.
     """
     columns = np.flatnonzero(region.any(0))
@@ -41,16 +42,20 @@ def match_motion(face: FloatImage, target: Image, region: NDArray[np.bool_], mot
     if way < SHORTEST_SHARE * width:
         return face
     direction = motion / way
+    filled = np.where(region[..., None], face, np.float32(target))  # so that blur mixes nothing undefined into the face
     factor = min(JUDGED_PX / width, 1.0)
     size = (max(1, round(region.shape[1] * factor)), max(1, round(region.shape[0] * factor)))
     small = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     if small.sum() < FEWEST_PIXELS:
         return face
-    drawn, wanted = (cv2.resize(_lightness(picture), size, interpolation=cv2.INTER_AREA) for picture in (face, target))
+    drawn, wanted = (
+        cv2.resize(_lightness(picture), size, interpolation=cv2.INTER_AREA) for picture in (filled, target)
+    )
     shutter = _judge_shutter(drawn, wanted, small, direction, factor * way)
     length = min(UNDERSTATED * shutter, 1.0) * way
     faint, sure = ONSET_SHARES
-    return blur_along(face, direction, length * float(np.clip((length / width - faint) / (sure - faint), 0, 1)))
+    length *= float(np.clip((length / width - faint) / (sure - faint), 0, 1))
+    return face if length < SHORTEST_BLUR_PX else blur_along(filled, direction, length)
 
 
 def _judge_shutter(
@@ -73,7 +78,7 @@ def _contrast(light: FloatImage, region: NDArray[np.bool_], direction: NDArray[n
 
 def blur_along(picture: FloatImage, direction: Points, length_px: float) -> FloatImage:
     """Mean over a straight way of `length_px` in the unit vector `direction`, centred on each pixel; the border goes on beyond itself."""
-    if length_px < 1:
+    if length_px < SHORTEST_BLUR_PX:
         return picture
     radius = int(np.ceil(length_px / 2)) + 1
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
