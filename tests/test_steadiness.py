@@ -77,7 +77,7 @@ def test_a_still_face_stays_still_and_without_smoothing_it_trembles(swapper, hop
     fine, coarse = measure_still(COLLINS, swapper, source)
     assert fine < 1.3
     assert coarse < 1.06
-    monkeypatch.setattr("utils.inference.core.smooth_records", lambda records, smoothers: records)
+    monkeypatch.setattr("utils.inference.plan.smooth_records", lambda records, make_smoother: records)
     trembling = measure_still(COLLINS, swapper, source)
     assert trembling[0] > 1.3 * fine
     assert trembling[1] > coarse + 0.03

@@ -21,9 +21,7 @@ from utils.inference.records import Affine, Appearance, Face, Image, Mask, Point
 MARGIN_TEXELS = 1.0
 CANVAS_PX = 128  # side of the canvas that texels are picked from: about as fine as they are
 PLACED_PX = 128  # side of the small crop that a flat map is drawn on
-TURNED_AWAY = (
-    0.25  # a triangle's area in the picture over that in the flat space, relative to the median: less is seen edge-on
-)
+TURNED_AWAY = 0.25  # a triangle's area in the picture over its flat one, relative to the median: less is seen edge-on
 CONTOUR_TEXELS = 5  # beside what is turned away lies the contour, where landmarks slip
 FEATURE_TOLERANCE, OUTLINE_TOLERANCE = 1.6, 1.4  # eyes, brows and lips move; at the outline hair and background look in
 OUTLINE_SHARE = 0.85  # within which share of the oval nothing but the face is expected

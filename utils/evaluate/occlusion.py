@@ -9,7 +9,8 @@ nothing were in front, is above a half.
   frame by at most UNTOUCHED grey levels; of the other pixels in it, how many were wrongly left to the frame (mask below a half).
 - Any other clip: for every track, the share of that area that is swapped, over all its frames, and in its worst one. Where nothing is in
   front it should be 1.
-- Photos, by group: the same share.
+- Photos, by group: the same share, each photo shown for ANIMATED_FRAMES frames with sensor noise, in small motion, and in a light that
+  goes round and changes in strength and colour.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from models.packs import load_builtin_pack
 from utils.errors import SwapError, UnreadableInput, UnwritableOutput
 from utils.evaluate.clips import analyse_clip, plan_clip
 from utils.evaluate.photos import PHOTO_EXTENSIONS, groups_of_photos, portrait
-from utils.inference.alignment import invert
+from utils.inference.alignment import invert, warp_antialiased
 from utils.inference.blending import paste_back
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import RecordedFace
 from utils.inference.image_processing import crop_face
-from utils.inference.records import Identity, Image, Mask, ModelPack
+from utils.inference.records import Face, Identity, Image, Mask, ModelPack
 from utils.inference.request import SwapRequest
 from utils.inference.video_processing import get_target, read_video
 from utils.pictures import read_picture
@@ -42,6 +43,9 @@ from utils.pictures import read_picture
 SOURCE = Path(__file__).resolve().parents[2] / "examples" / "images" / "grace_hopper.jpg"
 MASK_SUFFIX = ".mask"
 UNTOUCHED = 2  # grey levels
+ANIMATED_FRAMES = 24
+ANIMATED_PX, ANIMATED_FACE_PX = 320, 160
+NOISE_LEVELS = 2.5
 FEWEST_FACES = 8  # of a track that gets a line of its own
 MOST_SHOWN, SHOWN_IN_A_ROW = 24, 2
 
@@ -151,20 +155,40 @@ def lines_of_clip(name: str, judged: Judged) -> Iterator[str]:
             )
 
 
+def animate(picture: Image, face: Face) -> Iterator[tuple[int, Image]]:
+    """ANIMATED_FRAMES frames of a photo, the same at every call: (number, (ANIMATED_PX, ANIMATED_PX, 3) BGR uint8)."""
+    random = np.random.default_rng(0)
+    middle = (face.box[:2] + face.box[2:]) / 2
+    scale = ANIMATED_FACE_PX / float((face.box[2:] - face.box[:2]).max())
+    y, x = np.mgrid[0:ANIMATED_PX, 0:ANIMATED_PX] / ANIMATED_PX - 0.5
+    for number in range(ANIMATED_FRAMES):
+        phase = 2 * np.pi * number / ANIMATED_FRAMES
+        frame_to_cell = cv2.getRotationMatrix2D(middle.tolist(), 8 * np.sin(phase), scale * (1 + 0.1 * np.cos(phase)))
+        frame_to_cell[:, 2] += ANIMATED_PX / 2 - middle
+        cell = warp_antialiased(picture, frame_to_cell, (ANIMATED_PX, ANIMATED_PX), cv2.BORDER_REPLICATE)
+        lamp = 1 + 0.12 * np.sin(2 * phase) + 0.4 * (x * np.cos(phase) + y * np.sin(phase))
+        tint = 1 + 0.04 * np.sin(phase + np.array([0, 2, 4]))
+        lit = cell * lamp[..., None] * tint + random.normal(0, NOISE_LEVELS, cell.shape)
+        yield number, np.clip(lit, 0, 255).astype(np.uint8)
+
+
 def judge_photos(
     folder: Path, swapper: FaceSwapper, source: Identity, groups: dict[str, str]
 ) -> dict[str, list[float]]:
-    """Group -> share of each photo's swap area that is swapped."""
+    """Group -> share of the swap's area that is swapped, in each frame of each photo."""
     shares = defaultdict(list)
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in PHOTO_EXTENSIONS:
             continue
         picture = read_picture(path).bgr
+        face = swapper.identify(picture, path.name).views[0].face
         request = SwapRequest([source], (), False, path.name)
-        for record in plan_clip(*analyse_clip([(0, picture)], swapper), request, swapper, picture.shape[1::-1]):
+        frames = list(animate(picture, face))
+        records = plan_clip(*analyse_clip(frames, swapper), request, swapper, picture.shape[1::-1])
+        for (number, frame), record in zip(frames, records, strict=True):
             for _, recorded in record.swaps:
                 whole = recorded.treatment.occluded is None
-                share = 1.0 if whole else render(picture, recorded, swapper.pack, source, 0).share
+                share = 1.0 if whole else render(frame, recorded, swapper.pack, source, number).share
                 shares[groups.get(path.name, "")].append(share)
     return shares
 
@@ -209,9 +233,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         groups = groups_of_photos(args.labels)
         for folder in args.photos:
             for group, shares in sorted(judge_photos(folder, swapper, source, groups).items()):
-                print(
-                    f"{folder.name} {group or 'all'}: {len(shares)} photos  visible share {statistics.fmean(shares):.4f}"
-                )
+                mean, least = statistics.fmean(shares), min(shares)
+                name = f"{folder.name} {group or 'all'}"
+                print(f"{name}: {len(shares)} faces  visible share {mean:.4f}  least {least:.3f}", flush=True)
     except SwapError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -46,6 +46,7 @@ class ClearFace:
         spread: (FLAT_PX, FLAT_PX, 3) uint8, in parts of 1 / SPREAD_PARTS.
         known: (FLAT_PX, FLAT_PX) bool: seen often enough.
         noise: what its frames usually deviate by; 1 is what `SPREAD_FLOOR` says.
+        slack: texels by which a point of the face may be off its place.
     """
 
     colour: NDArray[np.uint8]
@@ -60,7 +61,7 @@ def learn_clear_face(appearances: Sequence[Appearance], tolerance: Mask, slack: 
 
     Args:
         appearances: some of its frames, at least one, spread over the track.
-        tolerance: (FLAT_PX, FLAT_PX), at least 1: of the `Surface` that laid them flat.
+        tolerance, slack: of the `Surface` that laid them flat.
     """
     pictures: Lab = np.stack([to_lab(flat_picture(appearance)) for appearance in appearances])
     seen = np.stack([unpack_texels(appearance.seen) for appearance in appearances])
