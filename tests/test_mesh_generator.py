@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.mesh.detail import FEATURES, SKIN, match_detail
 from models.mesh.generator import MeshGenerator
-from models.mesh.texture import choose_view, prepare_texture
+from models.mesh.texture import prepare_texture
 from models.mesh.topology import build_topology
+from models.mesh.views import TURNED_APART_DEG, order_views, share_views
 from tests.test_mesh_topology import TRIANGLES
 from utils.inference.blending import paste_back
 from utils.inference.image_processing import find_faces
@@ -171,21 +175,49 @@ def test_the_source_side_is_computed_once_and_let_go(collins_view, hopper_view, 
     for _ in range(3):
         generator.generate([aligned], [identity])
     assert calls == ["hopper"]
-    texture = weakref.ref(generator._textures[identity])
+    texture = weakref.ref(generator._textures[identity][0])
     del identity
     gc.collect()
     assert texture() is None
     assert len(generator._textures) == 0
 
 
-def test_the_most_frontal_photo_is_taken(collins_view, hopper_view):
-    topology = build_topology(np.load(TRIANGLES))
-    angle = np.radians(35)
+def turned(view, degrees, name="turned"):
+    """The photo with landmarks as if the head were turned."""
+    angle = np.radians(degrees)
     about = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    face = collins_view.face
-    turned = View(collins_view.image, Face(face.box, 1.0, face.keypoints, face.landmarks @ about.T), "turned")
-    assert choose_view((turned, collins_view), topology) is collins_view
-    assert choose_view((enlarged(collins_view, 0.2), collins_view), topology) is collins_view
+    face = view.face
+    return View(view.image, Face(face.box, 1.0, face.keypoints, face.landmarks @ about.T), name)
+
+
+def test_the_most_frontal_largest_and_sharpest_photo_comes_first(collins_view):
+    topology = build_topology(np.load(TRIANGLES))
+    aside, small = turned(collins_view, 35), enlarged(collins_view, 0.2)
+    soft = replace(collins_view, image=cv2.GaussianBlur(collins_view.image, (0, 0), 4))
+    assert order_views((aside, collins_view), topology)[0] is collins_view
+    for worse in (small, soft):
+        assert order_views((worse, collins_view), topology) == [collins_view], "and what is turned alike is not taken"
+    assert order_views((aside, soft, collins_view), topology) == [collins_view, aside]
+
+
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=5, unique=True), st.floats(-80, 80))
+def test_a_target_is_drawn_from_the_photos_turned_like_it_without_a_jump(places, turn):
+    turns = [TURNED_APART_DEG * place for place in places]
+    shares = dict(share_views(turn, turns))
+    assert sum(shares.values()) == pytest.approx(1)
+    nearest = sorted(abs(turn - other) for other in turns)
+    assert all(abs(turn - turns[index]) <= nearest[min(1, len(turns) - 1)] + 1e-9 for index in shares)
+    near = dict(share_views(turn + 0.01, turns))
+    assert all(abs(shares.get(index, 0) - near.get(index, 0)) < 0.01 for index in range(len(turns)))
+
+
+def test_a_second_photo_gives_skin_only_to_targets_that_are_turned_like_it(generator, collins_view, hopper_view):
+    green = replace(turned(hopper_view, 40), image=hopper_view.image // 4 + np.array([0, 190, 0], np.uint8))
+    alone, both = make_identity(hopper_view), Identity(np.zeros(4, np.float32), (green, hopper_view))
+    for target, same in ((collins_view, True), (turned(collins_view, 40), False)):
+        aligned = generator.align(target.image, target.face, 0)
+        pictures = [generator.generate([aligned], [identity])[0].image for identity in (alone, both)]
+        assert np.array_equal(*pictures) == same
 
 
 def test_a_face_without_dense_landmarks_is_refused(generator, collins_view):

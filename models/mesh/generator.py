@@ -27,9 +27,10 @@ from models.mesh.motion import match_motion
 from models.mesh.raster import SUBPIXEL_BITS, IdMap, draw_triangle_ids, fixed_point
 from models.mesh.render import render_source
 from models.mesh.shape import blend_shape
-from models.mesh.texture import SourceTexture, choose_view, prepare_texture
+from models.mesh.texture import SourceTexture, prepare_texture
 from models.mesh.tone import apply_tone, estimate_tone
 from models.mesh.topology import MeshTopology, build_topology
+from models.mesh.views import order_views, share_views, turn_of
 from utils.inference.alignment import scale_of, transform_points
 from utils.inference.blending import blend_bands
 from utils.inference.records import AlignedFace, Face, GeneratedFace, Identity, Image, Mask, MaskParameters, Points
@@ -54,7 +55,7 @@ class MeshGenerator:
 
     def __init__(self, triangles: NDArray[np.integer]) -> None:
         self._topology = build_topology(triangles)
-        self._textures: WeakKeyDictionary[Identity, SourceTexture] = WeakKeyDictionary()
+        self._textures: WeakKeyDictionary[Identity, list[SourceTexture]] = WeakKeyDictionary()
 
     def align(self, frame: Image, face: Face, seed: int) -> AlignedFace:
         """Cut out an upright canvas about as fine as the frame.
@@ -74,16 +75,17 @@ class MeshGenerator:
     def generate(self, faces: Sequence[AlignedFace], identities: Sequence[Identity]) -> list[GeneratedFace]:
         """Give each of `faces` the identity at the same place in `identities`."""
         return [
-            swap_face(face, self._texture_of(identity), self._topology)
+            swap_face(face, self._textures_of(identity), self._topology)
             for face, identity in zip(faces, identities, strict=True)
         ]
 
-    def _texture_of(self, identity: Identity) -> SourceTexture:
-        texture = self._textures.get(identity)
-        if texture is None:
-            texture = prepare_texture(choose_view(identity.views, self._topology), self._topology)
-            self._textures[identity] = texture
-        return texture
+    def _textures_of(self, identity: Identity) -> list[SourceTexture]:
+        """Of the photos worth taking, the best first."""
+        textures = self._textures.get(identity)
+        if textures is None:
+            views = order_views(identity.views, self._topology)
+            self._textures[identity] = textures = [prepare_texture(view, self._topology) for view in views]
+        return textures
 
 
 def _dense_landmarks(face: Face) -> Points:
@@ -92,21 +94,23 @@ def _dense_landmarks(face: Face) -> Points:
     return face.landmarks
 
 
-def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopology) -> GeneratedFace:
-    """One swap. The image already holds the blend with the target; the mask says where it differs from the frame."""
-    size = aligned.crop.shape[0]
+def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology: MeshTopology) -> GeneratedFace:
+    """One swap, with the source's best texture first.
+
+    The image already holds the blend with the target; the mask says where it differs from the frame.
+    """
+    best, size = textures[0], aligned.crop.shape[0]
     target = Portrait(aligned.crop, transform_points(aligned.frame_to_crop, _dense_landmarks(aligned.face)))
-    points = blend_shape(target.points, texture.points_at(size), topology)
-    source = texture.portrait_for(size)
+    points = blend_shape(target.points, best.points_at(size), topology)
     ids = draw_triangle_ids(points, topology.triangles, size)
-    warped = render_source(source, texture.own_weight, points, ids, topology)
+    warped = _render_views(textures, target.points, points, ids, topology)
     seen = analyse(target, warped, points, ids, aligned.visible)
     area = choose_area(points, size)
     below = area.of(target.image)
     result = from_lab(apply_tone(to_lab(area.of(warped)), estimate_tone(seen), area))
     eyes = [warp_opening(target, points, hole) for hole in topology.eye_holes]
     grey = is_grey(seen.target)
-    for eye in give_source_eyes(eyes, points, source, texture.eyes_lit, texture.eye_colours, grey):
+    for eye in give_source_eyes(eyes, points, best.portrait_for(size), best.eyes_lit, best.eye_colours, grey):
         lay_in(result, eye, area.origin(size))
     motion = aligned.frame_to_crop[:, :2] @ np.array(aligned.treatment.motion)
     result = match_motion(result, below, area.of(_cover(ids, points, EYE_RINGS)) > 0, motion)
@@ -117,6 +121,25 @@ def swap_face(aligned: AlignedFace, texture: SourceTexture, topology: MeshTopolo
     outside = area.of(_cover(ids, points, (LIPS_INNER, *EYE_RINGS))) == 0
     mask = cv2.resize(make_mask(seen), (size, size), interpolation=cv2.INTER_LINEAR)
     return _join(result, target.image, outside, mask, area, aligned.visible)
+
+
+def _render_views(
+    textures: Sequence[SourceTexture], target: Points, points: Points, ids: IdMap, topology: MeshTopology
+) -> Image:
+    """The source's skin on `points`, from the photos that are turned most like `target`."""
+    size = ids.shape[0]
+
+    def render(texture: SourceTexture) -> Image:
+        return render_source(texture.portrait_for(size), texture.own_weight, points, ids, topology)
+
+    if len(textures) == 1:
+        return render(textures[0])
+    turns = [turn_of(texture.points, topology) for texture in textures]
+    shares = share_views(turn_of(target, topology), turns)
+    pictures = [render(textures[index]) for index, _ in shares]
+    if len(pictures) == 1:
+        return pictures[0]
+    return cv2.addWeighted(pictures[0], shares[0][1], pictures[1], shares[1][1], 0).astype(np.uint8, copy=False)
 
 
 def _cover(ids: IdMap, points: Points, openings: Sequence[tuple[int, ...]]) -> NDArray[np.uint8]:

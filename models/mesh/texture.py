@@ -133,16 +133,3 @@ def measure_visibility(points: Points, topology: MeshTopology, size: int) -> NDA
     worst_near = visibility.copy()
     np.minimum.at(worst_near, topology.edges[:, 0], visibility[topology.edges[:, 1]])
     return (visibility + worst_near) / 2
-
-
-def choose_view(views: tuple[View, ...], topology: MeshTopology) -> View:
-    """The photo to take the texture from: the most frontal one, as long as it is not much coarser than the others."""
-
-    def worth(view: View) -> float:
-        if view.face.landmarks is None:
-            return 0.0
-        size = choose_size(view.face.landmarks, 1, SMALLEST_PX)
-        frontal = -vertex_normals(view.face.landmarks[:VERTEX_COUNT], topology)[list(FACING), 2].mean()
-        return float(frontal * np.sqrt(size / SMALLEST_PX))
-
-    return max(views, key=worth)
