@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from utils.inference.records import Image, Mask
 
-LARGEST_PX = 384  # side of the picture that the edge is found in
+LARGEST_PX = 320  # side of the picture that the edge is found in
 CELL_PX = 4  # colours are learned from a picture that is smaller by this
 BAND = 0.02  # of the side: half the width of the band in which the edge may run
 REACH = 0.03  # of the side: from how far around colours are learned
@@ -52,7 +52,9 @@ def refine_visible(crop: Image, coarse: Mask) -> Mask:
     sure = cv2.erode((hidden > 0.5).astype(np.uint8), _square(reach))
     small = cv2.resize(crop, (work, work), interpolation=cv2.INTER_AREA)
     band = (possible[area] > 0) & (sure[area] == 0)
-    front, face = (_learn(small, region, cells)[band] for region in (sure, 1 - possible))
+    # The colours vary slowly: every pixel takes those of its cell.
+    y, x = (places // CELL_PX for places in np.nonzero(band))
+    front, face = (_learn(small, region)[cells][y, x] for region in (sure, 1 - possible))
     support = np.clip(np.minimum(front[:, 6], face[:, 6]) / ENOUGH_MASS, 0, 1)
     picture = small[area][band].astype(np.float32)
     evidence = _log_likelihood(picture, front) - _log_likelihood(picture, face)
@@ -65,18 +67,17 @@ def refine_visible(crop: Image, coarse: Mask) -> Mask:
     return cv2.resize(visible, (side, side), interpolation=cv2.INTER_LINEAR)
 
 
-def _learn(picture: Image, region: NDArray[np.uint8], cells: tuple[slice, ...]) -> FloatImage:
-    """(h, w, 7) of `cells`: mean and variance of the colours of `region` around each pixel, and how much of `region` is around."""
+def _learn(picture: Image, region: NDArray[np.uint8]) -> FloatImage:
+    """Per cell, 7 values: mean and variance of the colours of `region` around it, and how much of `region` is around."""
     size = (picture.shape[1] // CELL_PX, picture.shape[0] // CELL_PX)
     weight = cv2.resize(region.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
     colours = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     sigma = REACH * size[0]
-    sums = cv2.GaussianBlur(np.concatenate([colours * weight, colours**2 * weight], 2), (0, 0), sigma)[cells]
-    mass = cv2.GaussianBlur(weight, (0, 0), sigma)[cells][..., None]
+    sums = cv2.GaussianBlur(np.concatenate([colours * weight, colours**2 * weight], 2), (0, 0), sigma)
+    mass = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
     means = sums / (mass + np.float32(1e-6))
     variance = np.maximum(means[..., 3:] - means[..., :3] ** 2, 0) + np.float32(LEAST_VARIANCE)
-    learned = np.concatenate([means[..., :3], variance, mass], 2)
-    return cv2.resize(learned, None, fx=CELL_PX, fy=CELL_PX, interpolation=cv2.INTER_LINEAR)
+    return np.concatenate([means[..., :3], variance, mass], 2)
 
 
 def _log_likelihood(picture: FloatImage, learned: FloatImage) -> FloatImage:
