@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from models.packs import GhostOptions
     from utils.inference.face_swapper import FaceSwapper
     from utils.inference.records import Identity, ModelPack
-    from utils.inference.video_swap import Item
+    from utils.inference.video.swap import Item
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE / "examples"
@@ -185,8 +185,8 @@ def identify_people(swapper: FaceSwapper, people: Sequence[Sequence[Path]]) -> l
 def run(args: argparse.Namespace) -> Path:
     """Do what the flags say; return the path of the result."""
     from utils.inference.face_swapper import FaceSwapper
-    from utils.inference.frame_files import check_output
-    from utils.inference.video_swap import no_progress
+    from utils.inference.video.frame_files import check_output
+    from utils.inference.video.swap import no_progress
     from utils.pictures import check_picture_extension, read_picture, write_picture
 
     (check_picture_extension if args.image_to_image else check_output)(args.out)
@@ -217,7 +217,7 @@ def run_instead(args: argparse.Namespace) -> int | None:
         return 0
     if args.list_faces:
         from utils.face_list import list_faces
-        from utils.inference.video_swap import no_progress
+        from utils.inference.video.swap import no_progress
 
         complete(args)
         progress = no_progress if args.quiet else show_progress

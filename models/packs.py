@@ -80,8 +80,8 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     from arcface_model.arcface_embedder import ArcFaceEmbedder
     from insightface_func.face_detect_crop import Face_detect_crop
     from models.ghost_generator import GhostGenerator
-    from utils.inference.appearance import KeypointSurface
-    from utils.inference.smoothing import FaceKeypointSmoother
+    from utils.inference.occlusion.appearance import KeypointSurface
+    from utils.inference.steadying.smoothing import FaceKeypointSmoother
 
     defaults = DEFAULTS["ghost"]
     threshold = defaults.det_thresh if det_thresh is None else det_thresh
@@ -160,8 +160,8 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
     from insightface_func.blaze_face import BlazeFaceDetector
     from models.mesh.generator import YAW_LIMITS_DEG, MeshGenerator
     from models.mesh.surface import MeshSurface
-    from utils.inference.landmark_smoothing import LandmarkSmoother
     from utils.inference.records import FadeLimits, ModelPack
+    from utils.inference.steadying.landmark_smoothing import LandmarkSmoother
     from utils.weights import builtin_file, builtin_version
 
     defaults = DEFAULTS["builtin"]

@@ -18,23 +18,25 @@ LAYERS = [
     ["utils.flags", "utils.face_list", "models.onnx_export"],
     ["models.packs"],
     ["utils.inference.face_swapper"],
-    ["utils.inference.request", "utils.inference.video_swap"],
-    ["utils.inference.video_rendering"],
-    ["utils.inference.frame_files"],
+    ["utils.inference.request", "utils.inference.video.swap"],
+    ["utils.inference.video.rendering"],
+    ["utils.inference.video.frame_files"],
     ["models.checkpoints"],
     ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
     ["models.aei_net", "models.sr_net", "models.enhancement"],
     ["models.aei_encoders", "models.aad"],
-    ["utils.inference.checkpoint"],
-    ["utils.inference.core", "utils.inference.video_processing", "utils.inference.video_parts"],
-    ["utils.inference.video_pictures", "utils.pictures"],
+    ["utils.inference.tracking.checkpoint"],
+    ["utils.inference.core", "utils.inference.video_processing", "utils.inference.video.parts"],
+    ["utils.inference.video.pictures", "utils.pictures"],
     ["utils"],
 ]
 # The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
 PURE = [
-    *("alignment", "boxes", "matching", "masks", "smoothing", "landmark_smoothing", "record_smoothing", "blending"),
-    *("records", "image_processing", "core", "planes", "colour_views"),
-    *("appearance", "clear_face", "occlusion", "visibility"),
+    *("alignment", "boxes", "masks", "blending", "records", "image_processing", "core"),
+    *("tracking/cuts", "tracking/tracks", "tracking/people", "tracking/matching", "tracking/gaps"),
+    *("steadying/smoothing", "steadying/landmark_smoothing", "steadying/record_smoothing", "steadying/fading"),
+    *("occlusion/appearance", "occlusion/clear_face", "occlusion/marking", "occlusion/visibility"),
+    *("video/planes", "video/colour_views"),
 ]
 PURE_PACKAGES = {"numpy", "cv2", "scipy"}
 

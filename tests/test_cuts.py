@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.inference.cuts import CutDetector
+from utils.inference.tracking.cuts import CutDetector
 
 
 def scene(seed, size=(240, 135)):

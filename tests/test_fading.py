@@ -11,11 +11,11 @@ import pytest
 from coordinate_reg.attention_mesh import box_of_landmarks, keypoints_of_landmarks
 from coordinate_reg.mesh_points import CHEEKS
 from utils.inference.core import model_inference
-from utils.inference.fading import fade_of, visible_share, yaw_of
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
 from utils.inference.image_processing import find_faces
-from utils.inference.record_smoothing import fade_records
 from utils.inference.records import Face, FadeLimits, Treatment
+from utils.inference.steadying.fading import fade_of, visible_share, yaw_of
+from utils.inference.steadying.record_smoothing import fade_records
 
 LIMITS = FadeLimits(16, (40.0, 53.0), CHEEKS)
 ROOMY = (10_000, 10_000)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
-from utils.inference.gaps import fill_gaps
 from utils.inference.records import Face
-from utils.inference.tracking import LONGEST_GAP_FRAMES
+from utils.inference.tracking.gaps import fill_gaps
+from utils.inference.tracking.tracks import LONGEST_GAP_FRAMES
 
 
 def recorded(frame, track, x):

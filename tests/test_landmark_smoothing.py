@@ -11,8 +11,8 @@ from coordinate_reg.attention_mesh import box_of_landmarks, keypoints_of_landmar
 from coordinate_reg.mesh_points import EYES, LIPS, RIGID
 from models.mesh.shape import eye_opening
 from utils.inference.image_processing import find_faces
-from utils.inference.landmark_smoothing import RADIUS_FRAMES, LandmarkSmoother, measure
 from utils.inference.records import Face
+from utils.inference.steadying.landmark_smoothing import RADIUS_FRAMES, LandmarkSmoother, measure
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 from models.mesh.motion import blur_along, match_motion
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
 from utils.inference.image_processing import find_faces
-from utils.inference.motion import MotionMeter
-from utils.inference.record_smoothing import measure_motion
 from utils.inference.records import Face, Treatment
+from utils.inference.steadying.motion import MotionMeter
+from utils.inference.steadying.record_smoothing import measure_motion
 
 DIAGONAL = np.array([0.6, 0.8])
 

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.inference import occlusion
-from utils.inference.appearance import FLAT_PX, flat_picture, make_appearance, pack_texels, unpack_texels
-from utils.inference.clear_face import learn_clear_face, measure_deviation
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
-from utils.inference.occlusion import FEWEST_SAMPLES, MOST_SAMPLES, learn_clear_faces, mark_occlusions
+from utils.inference.occlusion import marking as occlusion
+from utils.inference.occlusion.appearance import FLAT_PX, flat_picture, make_appearance, pack_texels, unpack_texels
+from utils.inference.occlusion.clear_face import learn_clear_face, measure_deviation
+from utils.inference.occlusion.marking import FEWEST_SAMPLES, MOST_SAMPLES, learn_clear_faces, mark_occlusions
 from utils.inference.plan import plan_records
 from utils.inference.records import Face
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.inference.colour_views import PQ, levels_of_view, view_of_levels
-from utils.inference.planes import LAYOUTS, LUMA_WEIGHTS, add_difference, pad_planes, turn_planes
+from utils.inference.video.colour_views import PQ, levels_of_view, view_of_levels
+from utils.inference.video.planes import LAYOUTS, LUMA_WEIGHTS, add_difference, pad_planes, turn_planes
 
 MATRICES = sorted(LUMA_WEIGHTS)
 

@@ -7,12 +7,12 @@ import pytest
 from conftest import ROOT
 from media_makers import run_ffmpeg
 
-from utils.inference import video_swap
-from utils.inference.checkpoint import analysis_from_json, analysis_to_json
 from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
-from utils.inference.tracking import Tracker
-from utils.inference.video_options import VideoOptions
+from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
+from utils.inference.tracking.tracks import Tracker
+from utils.inference.video import swap as video_swap
+from utils.inference.video.options import VideoOptions
 from utils.inference.video_processing import get_target, read_video
 
 FRAMES, SEGMENT_FRAMES = 25, 8

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.inference.records import Face
-from utils.inference.smoothing import (
+from utils.inference.steadying.smoothing import (
     LARGEST_STEP_PX,
     RADIUS_FRAMES,
     FaceKeypointSmoother,

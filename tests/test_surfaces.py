@@ -11,12 +11,12 @@ from conftest import COLLINS_CLIP
 
 from utils.evaluate.clips import analyse_clip, plan_clip
 from utils.evaluate.occlusion import UNTOUCHED, render
-from utils.inference.appearance import FLAT_PX, KeypointSurface, flat_picture, unpack_texels
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
+from utils.inference.occlusion.appearance import FLAT_PX, KeypointSurface, flat_picture, unpack_texels
+from utils.inference.occlusion.visibility import refine_visible
 from utils.inference.records import AlignedFace, Face, GeneratedFace, Identity, Treatment, View
 from utils.inference.request import SwapRequest
 from utils.inference.video_processing import get_target, read_video
-from utils.inference.visibility import refine_visible
 
 
 @pytest.fixture(scope="module", params=["mesh", "keypoints"])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from utils.inference.people import cast_everybody, cast_largest_first, cast_persons, group_tracks
 from utils.inference.records import Face
-from utils.inference.tracking import CHECK_EVERY_FRAMES, LONGEST_GAP_FRAMES, STEADY_SHARE, Tracker, worth_of
+from utils.inference.tracking.people import cast_everybody, cast_largest_first, cast_persons, group_tracks
+from utils.inference.tracking.tracks import CHECK_EVERY_FRAMES, LONGEST_GAP_FRAMES, STEADY_SHARE, Tracker, worth_of
 
 THRESHOLD = 0.5
 IMAGE = np.zeros((4, 4, 3), np.uint8)

@@ -12,13 +12,13 @@ from media_makers import Track, frame_times, make_clip, payloads, run_ffmpeg
 from test_video_processing import describe, process, psnr
 
 from utils.errors import BadArgument
-from utils.inference import video_codecs
-from utils.inference.planes import LAYOUTS
-from utils.inference.video_codecs import CODECS, can_encode, choose_encoding, encoder_options, working_codecs
-from utils.inference.video_options import CODEC_NAMES, HARDWARE_CODECS, SOFTWARE_CODECS, VideoOptions
-from utils.inference.video_pixels import encodable, upright_planes
+from utils.inference.video import codecs as video_codecs
+from utils.inference.video.codecs import CODECS, can_encode, choose_encoding, encoder_options, working_codecs
+from utils.inference.video.options import CODEC_NAMES, HARDWARE_CODECS, SOFTWARE_CODECS, VideoOptions
+from utils.inference.video.pixels import encodable, upright_planes
+from utils.inference.video.planes import LAYOUTS
+from utils.inference.video.rendering import encoding_for
 from utils.inference.video_processing import get_frames, read_video
-from utils.inference.video_rendering import encoding_for
 
 PAIRS = [(name, extension) for name in SOFTWARE_CODECS for extension in CODECS[name].extensions if extension != ".m4v"]
 

@@ -15,8 +15,9 @@ from media_makers import Track, beep_times, flash_times, frame_times, make_clip,
 
 from utils.errors import BadArgument
 from utils.inference import video_processing
-from utils.inference.video_options import Moment, VideoOptions
-from utils.inference.video_parts import show_at
+from utils.inference.video.options import Moment, VideoOptions
+from utils.inference.video.parts import show_at
+from utils.inference.video.rendering import encoding_for
 from utils.inference.video_processing import (
     encodable,
     get_final_video,
@@ -25,7 +26,6 @@ from utils.inference.video_processing import (
     read_video,
     write_segment,
 )
-from utils.inference.video_rendering import encoding_for
 from utils.video_flags import frame_rate, moment
 
 FLASHES = frozenset({10, 30, 60, 90})

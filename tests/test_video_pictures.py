@@ -17,8 +17,8 @@ from test_video_parts import process
 from test_video_processing import psnr
 
 from utils.errors import BadArgument, UnreadableInput
-from utils.inference.video_options import Moment, VideoOptions
-from utils.inference.video_pictures import numbered, sequence_files
+from utils.inference.video.options import Moment, VideoOptions
+from utils.inference.video.pictures import numbered, sequence_files
 from utils.inference.video_processing import get_frames, read_target
 from utils.marks import DIGITAL_SOURCE_TYPE
 

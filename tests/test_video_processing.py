@@ -15,7 +15,8 @@ import pytest
 from media_makers import Track, beep_times, draw, flash_times, frame_times, make_clip, payloads, run_ffmpeg
 
 from utils.errors import BadArgument, UnreadableInput, UnwritableOutput
-from utils.inference.video_options import VideoOptions
+from utils.inference.video.options import VideoOptions
+from utils.inference.video.rendering import encoding_for
 from utils.inference.video_processing import (
     SegmentEncoder,
     check_video_extension,
@@ -27,7 +28,6 @@ from utils.inference.video_processing import (
     read_video,
     write_segment,
 )
-from utils.inference.video_rendering import encoding_for
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_CLIPS = sorted((ROOT.parent / "shared" / "media" / "videos").glob("*.mp4"))

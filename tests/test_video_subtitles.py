@@ -9,7 +9,7 @@ import pytest
 from media_makers import Track, make_clip, run_ffmpeg
 from test_video_parts import process
 
-from utils.inference.video_options import Moment, VideoOptions
+from utils.inference.video.options import Moment, VideoOptions
 
 TEXT = """1
 00:00:00,500 --> 00:00:01,500

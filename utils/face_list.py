@@ -13,12 +13,12 @@ import numpy as np
 from utils.errors import BadArgument, NoFaceFound
 from utils.files import finished_file, shown
 from utils.inference.core import Analysis
-from utils.inference.people import FoundPerson, find_people
 from utils.inference.records import Face, Image, ModelPack
-from utils.inference.tracking import Tracker
-from utils.inference.video_options import VideoOptions
+from utils.inference.tracking.people import FoundPerson, find_people
+from utils.inference.tracking.tracks import Tracker
+from utils.inference.video.options import VideoOptions
+from utils.inference.video.swap import Progress
 from utils.inference.video_processing import get_target, read_target
-from utils.inference.video_swap import Progress
 from utils.pictures import read_picture
 
 MARGIN = 0.5  # around a face's box, in its sides: enough to be found again, too little for a neighbour to be larger

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from utils.errors import BadArgument
-from utils.inference.video_options import CODEC_NAMES, Moment, VideoOptions
+from utils.inference.video.options import CODEC_NAMES, Moment, VideoOptions
 
 OPTIONS = ("start", "end", "out_fps", "in_fps", "codec", "crf", "keep_frames", "matte")
 MAX_FPS = 1000

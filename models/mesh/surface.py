@@ -15,7 +15,7 @@ from models.mesh.colour import blur
 from models.mesh.raster import draw_triangle_ids, fill_polygon
 from models.mesh.topology import Indices
 from utils.inference.alignment import invert, transform_points
-from utils.inference.appearance import FLAT_PX, lies_inside, make_appearance
+from utils.inference.occlusion.appearance import FLAT_PX, lies_inside, make_appearance
 from utils.inference.records import Affine, Appearance, Face, Image, Mask, Points, Texels
 
 MARGIN_TEXELS = 1.0

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import FrameRecord
-from utils.inference.occlusion import learn_clear_faces
+from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.plan import plan_records
 from utils.inference.records import Image
 from utils.inference.request import SwapRequest
-from utils.inference.tracking import Tracker
+from utils.inference.tracking.tracks import Tracker
 
 
 def analyse_clip(frames: Iterable[tuple[int, Image]], swapper: FaceSwapper) -> tuple[Analysis, list[FrameRecord]]:

@@ -30,9 +30,9 @@ from utils.errors import BadArgument, SwapError, UnreadableInput, UnwritableOutp
 from utils.flags import positive_int
 from utils.inference.alignment import warp_antialiased
 from utils.inference.face_swapper import FaceSwapper
-from utils.inference.fading import yaw_of
 from utils.inference.image_processing import find_faces
 from utils.inference.records import Face, Identity, Image, Points
+from utils.inference.steadying.fading import yaw_of
 from utils.pictures import read_picture
 
 PHOTO_EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from utils.inference.cuts import CutDetector
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
 from utils.inference.records import AlignedFace, Appearance, Composition, Face, Identity, Image, ModelPack
-from utils.inference.tracking import Tracker
+from utils.inference.tracking.cuts import CutDetector
+from utils.inference.tracking.tracks import Tracker
 
 THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
 

@@ -12,20 +12,20 @@ import numpy as np
 from utils.errors import NoFaceFound
 from utils.files import finished_file, refuse_to_overwrite, writing
 from utils.inference.core import Analysis, generate_faces, model_inference
-from utils.inference.frame_files import check_output, check_room, frame_files, publish_frames
 from utils.inference.image_processing import find_faces
-from utils.inference.matching import cosine_similarities
 from utils.inference.plan import SwapCount, plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
-from utils.inference.tracking import Tracker
-from utils.inference.video_options import VideoOptions
-from utils.inference.video_parts import show_at
-from utils.inference.video_pictures import first_number, target_files
+from utils.inference.tracking.matching import cosine_similarities
+from utils.inference.tracking.tracks import Tracker
+from utils.inference.video.frame_files import check_output, check_room, frame_files, publish_frames
+from utils.inference.video.options import VideoOptions
+from utils.inference.video.parts import show_at
+from utils.inference.video.pictures import first_number, target_files
+from utils.inference.video.rendering import Generate, encoding_for
+from utils.inference.video.swap import Progress, analyse_video, no_progress, plan_video, render_video
+from utils.inference.video.workspace import open_workspace
 from utils.inference.video_processing import VideoInfo, get_final_video, read_target
-from utils.inference.video_rendering import Generate, encoding_for
-from utils.inference.video_swap import Progress, analyse_video, no_progress, plan_video, render_video
-from utils.inference.workspace import open_workspace
 from utils.marks import VIDEO_COMMENT
 from utils.version import __version__
 

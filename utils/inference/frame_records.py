@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.appearance import pack_texels, unpack_texels
+from utils.inference.occlusion.appearance import pack_texels, unpack_texels
 from utils.inference.records import UNTREATED, Appearance, Face, MaskParameters, Treatment
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from utils.inference.blending import paste_back, warp_to_frame
 from utils.inference.boxes import drop_duplicates
+from utils.inference.occlusion.visibility import refine_visible
 from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, Mask, ModelPack, Treatment
-from utils.inference.visibility import refine_visible
 
 Matte: TypeAlias = NDArray[np.uint16]
 MATTE_FULL = 65_535

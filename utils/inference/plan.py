@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from utils.inference.clear_face import ClearFace
 from utils.inference.frame_records import FrameRecord, RecordedFace
-from utils.inference.gaps import fill_gaps
 from utils.inference.image_processing import crop_face
-from utils.inference.occlusion import mark_occlusions
-from utils.inference.record_smoothing import fade_records, measure_motion, smooth_records
+from utils.inference.occlusion.clear_face import ClearFace
+from utils.inference.occlusion.marking import mark_occlusions
 from utils.inference.records import Identity, Image, MaskParameters, ModelPack
-from utils.inference.tracking import FaceTrack
+from utils.inference.steadying.record_smoothing import fade_records, measure_motion, smooth_records
+from utils.inference.tracking.gaps import fill_gaps
+from utils.inference.tracking.tracks import FaceTrack
 
 FrameReader = Callable[[int], Image]
 """The upright frame, (H, W, 3) BGR uint8, with a time stamp."""

@@ -87,7 +87,7 @@ class MaskParameters:
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """How a face looks, laid flat by a `Surface` and compressed; see `utils.inference.appearance`.
+    """How a face looks, laid flat by a `Surface` and compressed; see `utils.inference.occlusion.appearance`.
 
     Attributes:
         png: a small square picture.
@@ -224,7 +224,7 @@ class FaceSmoother(Protocol):
 
 @dataclass(frozen=True)
 class FadeLimits:
-    """What a generator can do; see `utils.inference.fading`.
+    """What a generator can do; see `utils.inference.steadying.fading`.
 
     Attributes:
         min_face_px: height of a face's box, in frame pixels, below which it is left as it is.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from utils.errors import BadArgument, NoFaceFound
 from utils.inference.core import Analysis, AnalysisSummary
-from utils.inference.people import Casting, cast_everybody, cast_largest_first, cast_persons
 from utils.inference.plan import SwapCount
 from utils.inference.records import Identity
+from utils.inference.tracking.people import Casting, cast_everybody, cast_largest_first, cast_persons
 
 logger = logging.getLogger(__name__)
 

@@ -15,29 +15,29 @@ from typing import Any
 import av
 
 from utils.errors import UnreadableInput
-from utils.inference.colour_tags import ColourTags
 from utils.inference.records import Image
-from utils.inference.video_codecs import Encoding, choose_encoding
-from utils.inference.video_encoding import SegmentEncoder, write_segment
-from utils.inference.video_muxing import get_final_video
-from utils.inference.video_options import VideoOptions
-from utils.inference.video_parts import choose_part, shown_times
-from utils.inference.video_pictures import (
+from utils.inference.video.codecs import Encoding, choose_encoding
+from utils.inference.video.colour_tags import ColourTags
+from utils.inference.video.encoding import SegmentEncoder, write_segment
+from utils.inference.video.muxing import get_final_video
+from utils.inference.video.options import VideoOptions
+from utils.inference.video.parts import choose_part, shown_times
+from utils.inference.video.pictures import (
     check_sequence_flags,
     is_sequence,
     picture_frames,
     read_sequence,
     read_webp,
 )
-from utils.inference.video_pixels import StoredFrame, encodable, to_upright_bgr
-from utils.inference.video_probing import (
+from utils.inference.video.pixels import StoredFrame, encodable, to_upright_bgr
+from utils.inference.video.probing import (
     VideoInfo,
     check_video_extension,
     open_video,
     read_video,
     video_stream,
 )
-from utils.inference.video_sound import add_audio_from_another_video
+from utils.inference.video.sound import add_audio_from_another_video
 
 __all__ = [
     "ColourTags",

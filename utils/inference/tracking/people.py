@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.matching import cosine_similarities, match_faces
 from utils.inference.records import Embedding
-from utils.inference.tracking import FaceTrack, Sighting
+from utils.inference.tracking.matching import cosine_similarities, match_faces
+from utils.inference.tracking.tracks import FaceTrack, Sighting
 
 CONFIDENT_MARGIN = 0.15  # above the threshold: such tracks teach what a person looks like in this video
 TRUSTED_FRAMES = 25  # a shorter track, perhaps a face found twice, counts less beside a longer one

@@ -12,9 +12,9 @@ from typing import Any
 import av
 
 from utils.errors import BadArgument
-from utils.inference.video_options import Moment
-from utils.inference.video_pictures import picture_times
-from utils.inference.video_probing import VideoInfo, open_video, video_stream
+from utils.inference.video.options import Moment
+from utils.inference.video.pictures import picture_times
+from utils.inference.video.probing import VideoInfo, open_video, video_stream
 
 FINEST_TIME_BASE = Fraction(1, 10_000_000)  # that a MOV file's clock is given here
 

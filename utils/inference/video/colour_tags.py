@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from utils.inference.planes import RANGE_FULL, RANGE_LIMITED
+from utils.inference.video.planes import RANGE_FULL, RANGE_LIMITED
 
 # ITU-T H.273 code points, as libavutil uses them.
 UNSPECIFIED = 2

@@ -11,10 +11,10 @@ from pathlib import Path
 from utils.errors import BadArgument, UnwritableOutput
 from utils.inference.image_processing import get_layers
 from utils.inference.records import Composition, Image
-from utils.inference.video_options import VideoOptions
-from utils.inference.video_pictures import is_sequence, numbered, sequence_files
-from utils.inference.video_pixels import StoredFrame
-from utils.inference.video_probing import check_video_extension
+from utils.inference.video.options import VideoOptions
+from utils.inference.video.pictures import is_sequence, numbered, sequence_files
+from utils.inference.video.pixels import StoredFrame
+from utils.inference.video.probing import check_video_extension
 from utils.picture_codecs import StoredPicture, encode_picture
 from utils.pictures import check_picture_extension, put_back
 

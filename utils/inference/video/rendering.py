@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 from utils.errors import BadArgument
-from utils.inference.colour_tags import HDR_TRANSFERS
 from utils.inference.core import finish
-from utils.inference.frame_files import FrameFiles, stage_frame
 from utils.inference.frame_records import FrameRecord
 from utils.inference.records import Composition, Image
-from utils.inference.video_codecs import Encoding, choose_encoding
-from utils.inference.video_encoding import write_segment
-from utils.inference.video_options import VideoOptions
-from utils.inference.video_pixels import StoredFrame, encodable
-from utils.inference.video_probing import VideoInfo
+from utils.inference.video.codecs import Encoding, choose_encoding
+from utils.inference.video.colour_tags import HDR_TRANSFERS
+from utils.inference.video.encoding import write_segment
+from utils.inference.video.frame_files import FrameFiles, stage_frame
+from utils.inference.video.options import VideoOptions
+from utils.inference.video.pixels import StoredFrame, encodable
+from utils.inference.video.probing import VideoInfo
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.records import Face
-from utils.inference.tracking import LONGEST_GAP_FRAMES
+from utils.inference.tracking.tracks import LONGEST_GAP_FRAMES
 
 
 def fill_gaps(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:

@@ -21,9 +21,9 @@ import imageio_ffmpeg
 import numpy as np
 
 from utils.errors import UnwritableOutput
-from utils.inference.planes import Planes
-from utils.inference.video_codecs import Encoding, encoder_options
-from utils.inference.video_probing import VideoInfo, media_url
+from utils.inference.video.codecs import Encoding, encoder_options
+from utils.inference.video.planes import Planes
+from utils.inference.video.probing import VideoInfo, media_url
 
 MAX_ASPECT_TERM = 65_535  # of numerator and denominator, what H.264 holds
 MAX_ERROR_LINES = 20

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.boxes import box_iou
-from utils.inference.matching import cosine_similarities, match_faces
 from utils.inference.records import Embedder, Embedding, Face, Image, Points
+from utils.inference.tracking.matching import cosine_similarities, match_faces
 
 LONGEST_GAP_FRAMES = 5  # that a face may be missing within one track
 LARGEST_STEP, STEP_PER_GAP_FRAME = 0.5, 0.15  # of a face between two frames, in face sizes

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from utils.inference.colour_tags import (
+from utils.inference.records import Image
+from utils.inference.video.codecs import Encoding
+from utils.inference.video.colour_tags import (
     MATRICES,
     MATRIX_BT601,
     MATRIX_BT2020_CL,
@@ -18,8 +20,8 @@ from utils.inference.colour_tags import (
     MATRIX_RGB,
     UNSPECIFIED,
 )
-from utils.inference.colour_views import levels_of_view, view_of_levels
-from utils.inference.planes import (
+from utils.inference.video.colour_views import levels_of_view, view_of_levels
+from utils.inference.video.planes import (
     LAYOUTS,
     RANGE_FULL,
     RANGE_LIMITED,
@@ -30,9 +32,7 @@ from utils.inference.planes import (
     pad_planes,
     turn_planes,
 )
-from utils.inference.records import Image
-from utils.inference.video_codecs import Encoding
-from utils.inference.video_probing import VideoInfo
+from utils.inference.video.probing import VideoInfo
 
 # Without the last two flags swscale comes out a level dark. Of the filters, bilinear here and `area` on the way back lose the least chroma
 # (measured: 0.5 dB less loss than bicubic both ways, in two thirds of the time).

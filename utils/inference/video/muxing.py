@@ -19,7 +19,7 @@ import av
 
 from utils.errors import UnwritableOutput
 from utils.files import TEMPORARY_PREFIX
-from utils.inference.video_probing import (
+from utils.inference.video.probing import (
     MOV_MUXERS,
     MUXERS,
     VideoInfo,
@@ -28,8 +28,8 @@ from utils.inference.video_probing import (
     open_video,
     video_stream,
 )
-from utils.inference.video_sound import MATROSKA_MUXERS, add_audio_from_another_video, kept_tags
-from utils.inference.video_subtitles import add_chapters, add_subtitles
+from utils.inference.video.sound import MATROSKA_MUXERS, add_audio_from_another_video, kept_tags
+from utils.inference.video.subtitles import add_chapters, add_subtitles
 
 logger = logging.getLogger(__name__)
 

@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Protocol, TextIO, TypeVar
 
 from utils.errors import UnreadableInput
-from utils.inference.checkpoint import analysis_from_json, analysis_to_json
 from utils.inference.core import Analysis
-from utils.inference.frame_files import FrameFiles
 from utils.inference.frame_records import FrameRecord, read_records, write_record
-from utils.inference.occlusion import learn_clear_faces
-from utils.inference.people import Casting
+from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.plan import SwapCount, mask_chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack
-from utils.inference.tracking import FaceTrack, Tracker
-from utils.inference.video_parts import Timeline
+from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
+from utils.inference.tracking.people import Casting
+from utils.inference.tracking.tracks import FaceTrack, Tracker
+from utils.inference.video.frame_files import FrameFiles
+from utils.inference.video.parts import Timeline
+from utils.inference.video.rendering import Generate, render_beside, write_rendered
+from utils.inference.video.workspace import Workspace, replace_durably
 from utils.inference.video_processing import Encoding, StoredFrame, VideoInfo, get_frames, get_target
-from utils.inference.video_rendering import Generate, render_beside, write_rendered
-from utils.inference.workspace import Workspace, replace_durably
 
 logger = logging.getLogger(__name__)
 

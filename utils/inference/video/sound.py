@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 
-from utils.inference.video_probing import VideoInfo
+from utils.inference.video.probing import VideoInfo
 
 logger = logging.getLogger(__name__)
 

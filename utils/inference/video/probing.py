@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from utils.errors import BadArgument, UnreadableInput
-from utils.inference.colour_tags import ColourTags, colour_of
+from utils.inference.video.colour_tags import ColourTags, colour_of
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Extension of an output and libavformat's name of its container; AVI is none of them, for it has no time stamps."""

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.appearance import FLAT_PX
-from utils.inference.clear_face import ClearFace, learn_clear_face, measure_deviation
 from utils.inference.frame_records import FrameRecord, RecordedFace
+from utils.inference.occlusion.appearance import FLAT_PX
+from utils.inference.occlusion.clear_face import ClearFace, learn_clear_face, measure_deviation
 from utils.inference.records import Appearance, Surface, Texels
 
 MOST_SAMPLES = 48  # of a track, that its clear face is learned from

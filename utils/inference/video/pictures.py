@@ -19,9 +19,9 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from utils.errors import BadArgument, UnreadableInput
-from utils.inference.colour_tags import MATRIX_BT709, ColourTags
-from utils.inference.planes import RANGE_LIMITED
-from utils.inference.video_probing import PICTURE_FILES, WEBP, VideoInfo
+from utils.inference.video.colour_tags import MATRIX_BT709, ColourTags
+from utils.inference.video.planes import RANGE_LIMITED
+from utils.inference.video.probing import PICTURE_FILES, WEBP, VideoInfo
 from utils.pictures import WRITABLE_EXTENSIONS, Picture, read_picture, to_deep_bgr
 
 logger = logging.getLogger(__name__)

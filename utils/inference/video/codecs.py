@@ -14,7 +14,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from utils.errors import BadArgument
-from utils.inference.planes import LAYOUTS, RANGE_FULL, RANGE_LIMITED, PixelLayout
+from utils.inference.video.planes import LAYOUTS, RANGE_FULL, RANGE_LIMITED, PixelLayout
 
 PROBE_TIMEOUT_S = 30
 MP4, MOV, MKV, WEBM = (".mp4", ".m4v"), (".mov",), (".mkv",), (".webm",)

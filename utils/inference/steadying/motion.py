@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from utils.inference.landmark_smoothing import jumps
 from utils.inference.records import Face, Motion
+from utils.inference.steadying.landmark_smoothing import jumps
 
 STILL: Motion = (0.0, 0.0)
 

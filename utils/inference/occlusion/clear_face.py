@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.appearance import FLAT_PX, flat_picture, unpack_texels
+from utils.inference.occlusion.appearance import FLAT_PX, flat_picture, unpack_texels
 from utils.inference.records import Appearance, Image, Mask, Texels
 
 Lab = NDArray[np.float32]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from utils.inference.fading import StrengthSmoother, fade_of
 from utils.inference.frame_records import FrameRecord, RecordedFace
-from utils.inference.motion import MotionMeter
 from utils.inference.records import FaceSmoother, FadeLimits
+from utils.inference.steadying.fading import StrengthSmoother, fade_of
+from utils.inference.steadying.motion import MotionMeter
 
 Value = TypeVar("Value")
 Seen_contra = TypeVar("Seen_contra", contravariant=True)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from utils.inference.core import Analysis, AnalysisSummary
-from utils.inference.cuts import SMALL_SIZE, CutDetector
 from utils.inference.frame_records import FrameRecord, face_from_json, face_to_json, pack_array, unpack_array
 from utils.inference.records import ModelPack
-from utils.inference.tracking import FaceTrack, Sighting, Tracker
+from utils.inference.tracking.cuts import SMALL_SIZE, CutDetector
+from utils.inference.tracking.tracks import FaceTrack, Sighting, Tracker
 
 
 def analysis_to_json(analysis: Analysis) -> dict[str, Any]:

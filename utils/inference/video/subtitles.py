@@ -14,8 +14,8 @@ from typing import Any
 
 import imageio_ffmpeg
 
-from utils.inference.video_probing import DEMUXERS, MOV_MUXERS, VideoInfo, media_url, open_video
-from utils.inference.video_sound import kept_tags, takes
+from utils.inference.video.probing import DEMUXERS, MOV_MUXERS, VideoInfo, media_url, open_video
+from utils.inference.video.sound import kept_tags, takes
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""What is in front of a face: found on the face laid flat, over its track."""
