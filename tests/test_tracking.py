@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from utils.inference.records import Face
-from utils.inference.tracking.people import cast_everybody, cast_largest_first, cast_persons, group_tracks
+from utils.inference.tracking.people import believable, cast_everybody, cast_largest_first, cast_persons, group_tracks
 from utils.inference.tracking.tracks import CHECK_EVERY_FRAMES, LONGEST_GAP_FRAMES, STEADY_SHARE, Tracker, worth_of
 
 THRESHOLD = 0.5
@@ -111,9 +111,9 @@ def test_without_a_chosen_person_the_largest_face_of_the_first_frame_that_has_on
     frames = [[], [face_at(0, 0.0, size=50.0), face_at(200, 1.5, size=120.0)]] + [[face_at(0, 0.1)]] * 3
     frames += [[face_at(600, 1.6)]] * 3
     tracker, numbers = follow(frames, cuts=[2, 5])
-    casting = cast_largest_first(tracker.tracks, tracker.companies, THRESHOLD)
+    casting = cast_largest_first(tracker.tracks, tracker.tracks, tracker.companies, THRESHOLD)
     assert casting.source_of_track == {numbers[1][1]: 0, numbers[-1][0]: 0}
-    assert cast_largest_first([], {}, THRESHOLD).source_of_track == {}
+    assert cast_largest_first([], [], {}, THRESHOLD).source_of_track == {}
 
 
 def test_who_is_beaten_by_a_better_match_in_one_frame_is_not_the_person_in_any_frame():
@@ -156,3 +156,13 @@ def test_tracks_that_were_seen_together_are_never_one_person():
     groups = group_tracks(tracker.tracks, tracker.companies, THRESHOLD)
     assert sorted(len(group) for group in groups) == [1, 2]
     assert not any({0, 1} <= set(group) for group in groups)
+
+
+def test_what_the_detector_was_never_sure_of_is_no_face():
+    """The score is the angle of the looks here; what counts is the best of a track."""
+    tracker, _ = follow([[face_at(0, 0.5), face_at(300, 0.9)]] * 2 + [[face_at(0, 0.7), face_at(300, 0.5)]] * 2)
+    assert [track.best_score for track in tracker.tracks] == [0.7, 0.9]
+    assert [track.number for track in believable(tracker.tracks, 0.55)] == [0, 1]
+    assert [track.number for track in believable(tracker.tracks, 0.6)] == [1]
+    assert [track.number for track in believable(tracker.tracks, 0.9)] == [0, 1], "all, where it was never sure"
+    assert believable([], 0.4) == []

@@ -14,7 +14,7 @@ from utils.errors import BadArgument, NoFaceFound
 from utils.files import finished_file, shown
 from utils.inference.core import Analysis
 from utils.inference.records import Face, Image, ModelPack
-from utils.inference.tracking.people import FoundPerson, find_people
+from utils.inference.tracking.people import FoundPerson, believable, find_people
 from utils.inference.tracking.tracks import Tracker
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.swap import Progress
@@ -61,7 +61,9 @@ def list_faces(
     else:
         video = read_target(target, options)
         _exhaust(analysis.analyse(progress(get_target(video), "analyse", video.frame_count_estimate)))
-    people = find_people(analysis.tracker.tracks, analysis.tracker.companies, threshold)
+    tracks = analysis.tracker.tracks
+    faces = tracks if options is None else believable(tracks, pack.detector.det_thresh)
+    people = find_people(faces, analysis.tracker.companies, threshold)
     if not people:
         raise NoFaceFound(f"no face found in '{target}'; lower --det_thresh or use a clearer target")
     fields, lines = [], []

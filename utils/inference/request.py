@@ -11,7 +11,7 @@ from utils.errors import BadArgument, NoFaceFound
 from utils.inference.core import Analysis, AnalysisSummary
 from utils.inference.plan import SwapCount
 from utils.inference.records import Identity
-from utils.inference.tracking.people import Casting, cast_everybody, cast_largest_first, cast_persons
+from utils.inference.tracking.people import Casting, believable, cast_everybody, cast_largest_first, cast_persons
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +68,15 @@ class SwapRequest:
             NoFaceFound: if nothing is to be swapped.
         """
         tracker = analysis.tracker
-        tracks, companies, threshold = tracker.tracks, tracker.companies, tracker.similarity_th
+        companies, threshold = tracker.companies, tracker.similarity_th
+        faces = tracker.tracks if analysis.summary.frames == 1 else believable(tracker.tracks, det_thresh)
         if self.everybody:
-            casting = cast_everybody(tracks, companies, len(self.sources), threshold)
+            casting = cast_everybody(faces, companies, len(self.sources), threshold)
         elif self.persons:
             looks = [person.embedding for person in self.persons]
-            casting = cast_persons(tracks, companies, looks, threshold)
+            casting = cast_persons(tracker.tracks, companies, looks, threshold)
         else:
-            casting = cast_largest_first(tracks, companies, threshold)
+            casting = cast_largest_first(faces, tracker.tracks, companies, threshold)
         self._check(casting, analysis.summary, threshold, det_thresh)
         return casting
 

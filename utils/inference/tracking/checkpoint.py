@@ -55,6 +55,7 @@ def _track_to_json(track: FaceTrack) -> dict[str, Any]:
     return {
         "sightings": [_sighting_to_json(sighting) for sighting in (track.first, track.last, track.best)],
         "sure_until": track.sure_until,
+        "best_score": track.best_score,
         "embedding_sum": pack_array(track.embedding_sum),
         "counts": [track.disputed, track.faces, track.checks],
     }
@@ -63,7 +64,9 @@ def _track_to_json(track: FaceTrack) -> dict[str, Any]:
 def _track_from_json(number: int, fields: dict[str, Any]) -> FaceTrack:
     first, last, best = (_sighting_from_json(sighting) for sighting in fields["sightings"])
     embedding_sum = unpack_array(fields["embedding_sum"])
-    return FaceTrack(number, first, last, best, fields["sure_until"], embedding_sum, *fields["counts"])
+    return FaceTrack(
+        number, first, last, best, fields["sure_until"], fields["best_score"], embedding_sum, *fields["counts"]
+    )
 
 
 def _sighting_to_json(sighting: Sighting) -> list[Any]:

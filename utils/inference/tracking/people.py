@@ -14,6 +14,7 @@ from utils.inference.tracking.matching import cosine_similarities, match_faces
 from utils.inference.tracking.tracks import FaceTrack, Sighting
 
 CONFIDENT_MARGIN = 0.15  # above the threshold: such tracks teach what a person looks like in this video
+SURE_SHARE = 1 / 3  # of the way from the detector's threshold to 1
 TRUSTED_FRAMES = 25  # a shorter track, perhaps a face found twice, counts less beside a longer one
 Company = frozenset[int]
 """Numbers of tracks that were in a frame together."""
@@ -34,19 +35,32 @@ class Casting:
     left_out: int = 0
 
 
-def cast_largest_first(tracks: Sequence[FaceTrack], companies: Mapping[Company, int], similarity_th: float) -> Casting:
-    """The only source goes to the person with the largest face in the first frame that has a face."""
-    if not tracks:
+def cast_largest_first(
+    faces: Sequence[FaceTrack], tracks: Sequence[FaceTrack], companies: Mapping[Company, int], similarity_th: float
+) -> Casting:
+    """The only source goes to the person with the largest face in the first frame that has a face.
+
+    Args:
+        faces: the tracks that are taken for faces.
+        tracks, companies, similarity_th: see `cast_persons`.
+    """
+    if not faces:
         return Casting({})
-    begun = min(track.first.frame for track in tracks)
-    largest = max((track for track in tracks if track.first.frame == begun), key=lambda track: track.first.face.area)
+    begun = min(track.first.frame for track in faces)
+    largest = max((track for track in faces if track.first.frame == begun), key=lambda track: track.first.face.area)
     return cast_persons(tracks, companies, [largest.embedding], similarity_th)
 
 
 def cast_everybody(
     tracks: Sequence[FaceTrack], companies: Mapping[Company, int], source_count: int, similarity_th: float
 ) -> Casting:
-    """Every face gets a source: the only one, or people get them in the order in which they appear, from left to right."""
+    """Every face gets a source: the only one, or people get them in the order in which they appear, from left to right.
+
+    Args:
+        tracks: those that are taken for faces, by number.
+        companies, similarity_th: see `cast_persons`.
+        source_count: at least 1.
+    """
     if source_count == 1:
         return Casting({track.number: 0 for track in tracks})
     people = group_tracks(tracks, companies, similarity_th)
@@ -133,8 +147,10 @@ def group_tracks(tracks: Sequence[FaceTrack], companies: Iterable[Company], simi
             groups.append([track.number])
             looks.append(track.embedding)
 
+    begin = {track.number: track.first for track in tracks}
+
     def first_place(group: list[int]) -> tuple[int, float]:
-        first = tracks[min(group)].first
+        first = begin[min(group)]
         return first.frame, float(first.face.box[0])
 
     return sorted((sorted(group) for group in groups), key=first_place)
@@ -155,11 +171,20 @@ class FoundPerson:
     best: Sighting
 
 
+def believable(tracks: Sequence[FaceTrack], det_thresh: float) -> list[FaceTrack]:
+    """The tracks of a video that the detector was sure of once: an ear or the back of a head may pass its threshold, but hardly more.
+
+    All of them where it was never sure.
+    """
+    sure = det_thresh + SURE_SHARE * (1 - det_thresh)
+    return [track for track in tracks if track.best_score >= sure] or list(tracks)
+
+
 def find_people(tracks: Sequence[FaceTrack], companies: Iterable[Company], similarity_th: float) -> list[FoundPerson]:
     """Everybody in a target, in the order of `group_tracks`, which is also that in which they get several sources."""
     people = []
     for group in group_tracks(tracks, companies, similarity_th):
-        own = [tracks[number] for number in group]
+        own = [track for track in tracks if track.number in group]
         frames = tuple(sorted((track.first.frame, track.last.frame) for track in own))
         best = max((track.best for track in own), key=lambda sighting: sighting.worth)
         people.append(FoundPerson(frames, sum(track.faces for track in own), best))

@@ -55,6 +55,7 @@ class FaceTrack:
         last: where it was seen last.
         best: where the person is seen best.
         sure_until: number of the last frame in which the identity was verified.
+        best_score: the detector's best of all frames.
         embedding_sum: (D,) of the unit embeddings, each times the worth of its look.
         disputed: whether the track ended because somebody else was found in its place; frames after `sure_until` are nobody's then.
         faces: number of frames with the face.
@@ -66,6 +67,7 @@ class FaceTrack:
     last: Sighting
     best: Sighting
     sure_until: int
+    best_score: float
     embedding_sum: NDArray[np.float64]
     disputed: bool = False
     faces: int = 1
@@ -156,13 +158,15 @@ class Tracker:
                 track.sure_until = frame
         track.last = sighting
         track.faces += 1
+        track.best_score = max(track.best_score, sighting.face.score)
         if sighting.worth > track.best.worth:
             track.best = sighting
         return True
 
     def _begin(self, sighting: Sighting, look: Look) -> FaceTrack:
         embedding_sum = sighting.worth * _unit(look())
-        track = FaceTrack(len(self.tracks), sighting, sighting, sighting, sighting.frame, embedding_sum)
+        number, score = len(self.tracks), sighting.face.score
+        track = FaceTrack(number, sighting, sighting, sighting, sighting.frame, score, embedding_sum)
         self.tracks.append(track)
         self.alive.append(track)
         return track
