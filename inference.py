@@ -258,6 +258,11 @@ def prepare_process() -> None:
             getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
+def notes_of(error: BaseException) -> list[str]:
+    """What was added to an error on its way here."""
+    return list(getattr(error, "__notes__", []))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     started = time.perf_counter()
@@ -270,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return ended
         tell_result(run(complete(args)))
     except SwapError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("; ".join([f"error: {error}", *notes_of(error)]), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # whoever reads our stdout has seen enough
         sys.stdout = None
@@ -279,9 +284,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = f"use {VENV_PYTHON}, or 'pip install -r requirements.txt'"
         print(f"error: the package {error.name} is not installed for {sys.executable}; {remedy}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         kept = "the same command goes on where it stopped" if args.download else "no half-written file is left"
-        print(f"interrupted; {kept}", file=sys.stderr)
+        print("; ".join(["interrupted", *(notes_of(error) or [kept])]), file=sys.stderr)
         return INTERRUPTED
     note(args, f"Total time: {time.perf_counter() - started:.2f} s")
     return 0

@@ -86,6 +86,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     defaults = DEFAULTS["ghost"]
     threshold = defaults.det_thresh if det_thresh is None else det_thresh
     generator_path = paths[generator_name] if generator_name else Path(str(options.generator_path))
+    landmarker = _crop_landmarker()
     return ModelPack(
         name="ghost",
         version=generator_path.stem,
@@ -94,18 +95,24 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
         embedder=ArcFaceEmbedder(load_iresnet100(paths["backbone"]), placement.device),
         generator=GhostGenerator(
             load_aei_net(generator_path, options.backbone, options.num_blocks),
-            _crop_landmarker(),
+            landmarker,
             placement,
             options.batch_size,
             options.crop_px,
             load_sr_net(paths["10_net_G"]) if options.use_sr else None,
         ),
         similarity_th=defaults.similarity_th,
-        settings=f"{options}, {placement}, detection score {threshold:g}",
+        settings=f"{options}, {placement}, detection score {threshold:g}, {type(landmarker).__name__}, {_state(generator_path)}",
         make_smoother=FaceKeypointSmoother,
         fade_limits=FadeLimits(MIN_FACE_PX),
         surface=KeypointSurface(),
     )
+
+
+def _state(path: Path) -> str:
+    """Text that differs whenever the file's content does."""
+    status = path.stat()
+    return f"{path.name} of {status.st_size} bytes at {status.st_mtime_ns}"
 
 
 def resolve_generator(options: GhostOptions) -> Path:

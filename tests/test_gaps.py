@@ -36,10 +36,10 @@ def test_a_gap_is_filled_evenly_from_both_sides():
 
 @pytest.mark.parametrize("missing", range(1, LONGEST_GAP_FRAMES + 1))
 def test_every_gap_that_the_tracker_bridges_is_filled(missing):
-    filled = places(fill_gaps(records([{0: 0.0}] + [{1: 5.0}] * missing + [{0: missing + 1.0}] + [{}] * 10)))
+    filled = places(fill_gaps(records([{0: 0.0}] + [{1: 50.0}] * missing + [{0: missing + 1.0}] + [{}] * 10)))
     assert filled[: missing + 2] == [
         {0: 0.0},
-        *({1: 5.0, 0: float(place)} for place in range(1, missing + 1)),
+        *({1: 50.0, 0: float(place)} for place in range(1, missing + 1)),
         {0: missing + 1.0},
     ]
     assert filled[missing + 2 :] == [{}] * 10
@@ -48,3 +48,8 @@ def test_every_gap_that_the_tracker_bridges_is_filled(missing):
 def test_a_face_that_does_not_come_back_is_not_invented():
     frames = [{0: 0.0}] * 3 + [{}] * 3 + [{1: 0.0}] * 3
     assert places(fill_gaps(records(frames))) == frames
+
+
+def test_a_face_that_is_lost_behind_another_is_not_drawn_over_it():
+    frames = [{0: 0.0}, {1: 1.0}, {1: 30.0}, {0: 3.0}]
+    assert places(fill_gaps(records(frames))) == [{0: 0.0}, {1: 1.0}, {1: 30.0, 0: 2.0}, {0: 3.0}]

@@ -236,7 +236,7 @@ def analysed():
     casting = cast_persons(tracker.tracks, tracker.companies, list(vectors), 0.5)
     pictures = dict(frames)
     choose = mask_chooser(pack, sources, lambda pts: pictures[pts])
-    return generator, list(plan_records(seen, tracker.tracks, casting.source_of_track, pack, (400, 400), choose))
+    return generator, list(plan_records(seen, tracker.tracks, casting, pack, (400, 400), choose))
 
 
 def of_person(records, person):

@@ -13,6 +13,7 @@ from utils.inference.occlusion.clear_face import learn_clear_face, measure_devia
 from utils.inference.occlusion.marking import FEWEST_SAMPLES, MOST_SAMPLES, learn_clear_faces, mark_occlusions
 from utils.inference.plan import plan_records
 from utils.inference.records import Face
+from utils.inference.tracking.people import Casting
 
 SKIN, DARK, BLUE, HAND = (90, 112, 155), (40, 38, 42), (190, 90, 40), (145, 172, 222)  # BGR
 Y, X = np.mgrid[0:FLAT_PX, 0:FLAT_PX].astype(np.float32)
@@ -205,7 +206,7 @@ def test_a_plan_without_clear_faces_drops_appearances(pack):
     seen = record(0, face(0))
     upright = replace(seen.faces[0].face, keypoints=keypoints, landmarks=np.zeros((478, 3)))
     seen = replace(seen, faces=(replace(seen.faces[0], face=upright),))
-    (planned,) = plan_records([seen], [_Track()], {0: 0}, pack, (64, 64), None)
+    (planned,) = plan_records([seen], [_Track()], Casting({0: 0}), pack, (64, 64), None)
     assert planned.faces[0].appearance is None
     assert planned.faces[0].treatment.occluded is None
 

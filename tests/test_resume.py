@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 from media_makers import run_ffmpeg
 
+from utils.errors import BadArgument
 from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
@@ -88,10 +89,9 @@ def test_a_resumed_run_gives_the_same_file(pack, hopper, clip, whole, tmp_path, 
 def test_what_other_settings_left_behind_is_not_resumed(pack, hopper, clip, tmp_path, caplog):
     out = tmp_path / "out.mp4"
     source = FaceSwapper(pack).identify(hopper, "hopper")
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped) as stopped:
         FaceSwapper(pack, progress=stop_after("swap", 20)).swap_video(clip, out, [source])
-    assert "--resume" in caplog.text
-    caplog.clear()
+    assert "--resume" in "".join(stopped.value.__notes__)
     done = []
 
     def watched(items, description, total):
@@ -99,8 +99,9 @@ def test_what_other_settings_left_behind_is_not_resumed(pack, hopper, clip, tmp_
         return items
 
     with pytest.raises(Stopped):
-        stopped = FaceSwapper(pack, similarity_th=0.4, progress=stop_after("analyse", 0))
-        stopped.swap_video(clip, out, [source], resume=True)
+        FaceSwapper(pack, similarity_th=0.4, progress=stop_after("analyse", 0)).swap_video(
+            clip, out, [source], resume=True
+        )
     assert "other files or settings" in caplog.text
     assert "nothing to resume" in caplog.text
     assert list(tmp_path.iterdir()) == []
@@ -154,3 +155,25 @@ def test_pictures_and_another_rate_survive_an_interruption(pack, hopper, clip, t
         results.append({str(path.relative_to(folder)): path.read_bytes() for path in files})
     assert len(results[0]) == 1 + 3 * (40 if fps else FRAMES)
     assert results[0] == results[1]
+
+
+def test_two_runs_for_one_output_do_not_touch_each_other(pack, hopper, clip, whole, tmp_path):
+    """While one is at work, a second with the same settings works in a folder of its own, and one that wants to resume is refused."""
+    out = tmp_path / "out.mp4"
+    source = FaceSwapper(pack).identify(hopper, "hopper")
+    seen = []
+
+    def interfering(items, description, total):
+        for count, item in enumerate(items):
+            if (description, count) == ("swap", 12):
+                with pytest.raises(BadArgument, match="goes on already"):
+                    FaceSwapper(pack).swap_video(clip, out, [source], resume=True)
+                FaceSwapper(pack).swap_video(clip, out, [source])
+                seen.append(out.read_bytes())
+                out.unlink()
+            yield item
+
+    FaceSwapper(pack, progress=interfering).swap_video(clip, out, [source])
+    assert seen == [whole[0]]
+    assert out.read_bytes() == whole[0]
+    assert list(tmp_path.iterdir()) == [out]

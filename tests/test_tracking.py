@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from utils.inference.frame_records import FrameRecord, RecordedFace
+from utils.inference.plan import give_sources
 from utils.inference.records import Face
 from utils.inference.tracking.people import believable, cast_everybody, cast_largest_first, cast_persons, group_tracks
 from utils.inference.tracking.tracks import CHECK_EVERY_FRAMES, LONGEST_GAP_FRAMES, STEADY_SHARE, Tracker, worth_of
@@ -166,3 +168,35 @@ def test_what_the_detector_was_never_sure_of_is_no_face():
     assert [track.number for track in believable(tracker.tracks, 0.6)] == [1]
     assert [track.number for track in believable(tracker.tracks, 0.9)] == [0, 1], "all, where it was never sure"
     assert believable([], 0.4) == []
+
+
+def test_what_nobody_verified_is_no_portrait():
+    """A better look at somebody who took the place between two checks must not stand for the track."""
+    frames = [[face_at(0, 0.0, size=55.0)]] * 18 + [[face_at(-12.5, 2.0, size=80.0)]] * 8
+    tracker, _ = follow(frames)
+    assert tracker.tracks[0].disputed
+    assert tracker.tracks[0].best.face.score == 0.0
+
+
+def test_the_largest_face_is_the_person_however_short_its_track_is():
+    frames = [[face_at(0, 0.0, size=200.0), face_at(400, 0.4)]] * 3 + [[face_at(400, 0.4)]] * 60
+    tracker, _ = follow(frames)
+    casting = cast_largest_first(tracker.tracks, tracker.tracks, tracker.companies, THRESHOLD)
+    assert casting.source_of_track == {0: 0}
+
+
+def test_with_one_source_for_everybody_doubts_about_who_it_is_do_not_matter():
+    frames = [[face_at(0, 0.0)]] * 18 + [[face_at(0, 2.0)]] * 8
+    tracker, numbers = follow(frames)
+    records = [
+        FrameRecord(i, i, False, tuple(RecordedFace(face, n) for face, n in zip(faces, ns, strict=True)))
+        for i, (faces, ns) in enumerate(zip(frames, numbers, strict=True))
+    ]
+    whoever = cast_everybody(tracker.tracks, tracker.companies, 1, THRESHOLD)
+    one = cast_persons(tracker.tracks, tracker.companies, [unit(0.0)], THRESHOLD)
+    swapped = [
+        [bool(record.swaps) for record in give_sources(records, tracker.tracks, casting)] for casting in (whoever, one)
+    ]
+    assert all(swapped[0])
+    sure = tracker.tracks[0].sure_until
+    assert swapped[1] == [index <= sure for index in range(len(frames))]

@@ -47,7 +47,12 @@ def writing(path: Path) -> Iterator[Path]:
         UnwritableOutput: if there is something else than a file, or for any OSError in the block.
     """
     try:
-        place = path.resolve() if path.is_symlink() else path
+        try:
+            place = path.resolve() if path.is_symlink() else path
+        except RuntimeError as error:  # Python 3.12 and before; later ones raise an OSError
+            raise UnwritableOutput(
+                f"cannot write {str(path)!r}: it is a link to itself; choose another name"
+            ) from error
         if place.exists() and not place.is_file():
             kind = "a folder" if place.is_dir() else "not a plain file"
             raise UnwritableOutput(f"cannot write {str(path)!r}: it is {kind}; choose another name")

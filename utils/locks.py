@@ -51,14 +51,15 @@ def exclusive(path: Path) -> Iterator[None]:
 
 @contextmanager
 def held(lock: Path) -> Iterator[bool]:
-    """Take the lock that the file `lock` stands for without waiting; gives False if another process holds it. The file stays.
+    """Take the lock that the file `lock` stands for without waiting; gives False if another process holds it, or has removed
+    the file meanwhile. The file stays.
 
     Raises:
         OSError: if the file cannot be written, or its file system knows no locks.
     """
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        yield _try_lock(handle)
+        yield _try_lock(handle) and _is_still(lock, handle)
     finally:
         os.close(handle)
 

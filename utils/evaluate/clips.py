@@ -33,6 +33,6 @@ def plan_clip(
         NoFaceFound: if none of the wanted persons is seen.
     """
     pack = swapper.pack
-    cast = request.cast(analysis, pack.detector.det_thresh).source_of_track
-    clear_faces = learn_clear_faces(seen, cast, pack.surface) if pack.surface else None
+    cast = request.cast(analysis, pack.detector.det_thresh)
+    clear_faces = learn_clear_faces(seen, cast.source_of_track, pack.surface) if pack.surface else None
     return list(plan_records(seen, analysis.tracker.tracks, cast, pack, frame_size, None, clear_faces))

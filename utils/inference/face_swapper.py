@@ -131,7 +131,7 @@ class FaceSwapper:
         seen = list(analysis.analyse([(0, image)]))
         casting = request.cast(analysis, self.pack.detector.det_thresh)
         tracks, size = analysis.tracker.tracks, (image.shape[1], image.shape[0])
-        (record,) = plan_records(seen, tracks, casting.source_of_track, self.pack, size, None)
+        (record,) = plan_records(seen, tracks, casting, self.pack, size, None)
         count = SwapCount()
         count.add(record)
         result = next(model_inference([(image, record)], self.pack, sources, self.batch_size, self.strength))

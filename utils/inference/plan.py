@@ -1,6 +1,6 @@
 """From what was seen to what is done: the records of the analysis become those that frames are rendered from.
 
-A chain of steps over the stream of records, each looking a few frames ahead; nothing here sees a pixel, but for the masks.
+A chain of steps over the stream of records, each looking a few frames ahead; none sees a frame, but for the masks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from utils.inference.occlusion.marking import mark_occlusions
 from utils.inference.records import Identity, Image, MaskParameters, ModelPack
 from utils.inference.steadying.record_smoothing import fade_records, measure_motion, smooth_records
 from utils.inference.tracking.gaps import fill_gaps
+from utils.inference.tracking.people import Casting
 from utils.inference.tracking.tracks import FaceTrack
 
 FrameReader = Callable[[int], Image]
@@ -37,7 +38,7 @@ class SwapCount:
 def plan_records(
     records: Iterable[FrameRecord],
     tracks: Sequence[FaceTrack],
-    source_of_track: Mapping[int, int],
+    casting: Casting,
     pack: ModelPack,
     frame_size: tuple[int, int],
     choose_mask: Callable[[FrameRecord, RecordedFace], MaskParameters | None] | None,
@@ -48,28 +49,29 @@ def plan_records(
     Args:
         records: of the analysis, in order.
         tracks: by number.
-        source_of_track: for the tracks that are swapped.
+        casting: who gets which source.
         pack: the loaded models, of which the smoother and the limits count here.
         frame_size: width and height in pixels.
         choose_mask: decides a track's mask from the first frame in which it is swapped; None leaves every mask to the generator.
         clear_faces: by track, what occluders are found by; see `learn_clear_faces`. None takes every face to be whole.
     """
-    cast = fill_gaps(_give_sources(records, tracks, source_of_track))
+    cast = fill_gaps(give_sources(records, tracks, casting))
     moving = measure_motion(smooth_records(cast, pack.make_smoother))
     faded = fade_records(moving, frame_size, pack.fade_limits)
     planned = mark_occlusions(faded, clear_faces or {})
     return planned if choose_mask is None else _keep_masks(planned, choose_mask)
 
 
-def _give_sources(
-    records: Iterable[FrameRecord], tracks: Sequence[FaceTrack], source_of_track: Mapping[int, int]
+def give_sources(
+    records: Iterable[FrameRecord], tracks: Sequence[FaceTrack], casting: Casting
 ) -> Iterator[FrameRecord]:
+    """Give every face the source of its track; where somebody else was found on it later, only as long as it was sure."""
     for record in records:
         faces = []
         for recorded in record.faces:
             track = tracks[recorded.track]
-            sure = not track.disputed or record.index <= track.sure_until
-            faces.append(replace(recorded, source=source_of_track.get(track.number) if sure else None))
+            sure = casting.whoever or not track.disputed or record.index <= track.sure_until
+            faces.append(replace(recorded, source=casting.source_of_track.get(track.number) if sure else None))
         yield replace(record, faces=tuple(faces))
 
 

@@ -1,7 +1,7 @@
 """Videos in and out: what a file is, its frames, encoded segments, and the finished file with the original's sound.
 
 This is the door to the video modules. Frames are decoded here, one at a time and in this process, because a pipe of raw pictures would
-lose their time stamps; `video_encoding` encodes through a pipe, `video_muxing` joins and times. Nothing here touches the pixels.
+lose their time stamps; `video.encoding` encodes through a pipe, `video.muxing` joins and times. Nothing here touches the pixels.
 """
 
 from __future__ import annotations

@@ -6,9 +6,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
+
+from utils.inference.boxes import box_iou
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.records import Face
-from utils.inference.tracking.tracks import LONGEST_GAP_FRAMES
+from utils.inference.tracking.tracks import LONGEST_GAP_FRAMES, TOUCHING_IOU
 
 
 def fill_gaps(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:
@@ -24,7 +27,10 @@ def fill_gaps(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:
             missing = record.index - index
             for place in range(len(waiting) - missing + 1, len(waiting)):
                 share = (waiting[place].index - index) / missing
-                between = replace(before, face=_between(before.face, found.face, share), appearance=None)
+                face = _between(before.face, found.face, share)
+                if _is_covered(face, waiting[place]):
+                    continue
+                between = replace(before, face=face, appearance=None)
                 waiting[place] = replace(waiting[place], faces=(*waiting[place].faces, between))
             last_seen[found.track] = (record.index, found)
         waiting.append(record)
@@ -32,6 +38,12 @@ def fill_gaps(records: Iterable[FrameRecord]) -> Iterator[FrameRecord]:
             yield waiting.popleft()
         last_seen = {track: seen for track, seen in last_seen.items() if record.index - seen[0] <= LONGEST_GAP_FRAMES}
     yield from waiting
+
+
+def _is_covered(face: Face, record: FrameRecord) -> bool:
+    """Whether somebody else is in that place: the face went missing because it is behind them."""
+    others = [recorded.face.box for recorded in record.faces]
+    return bool(others) and bool((box_iou(face.box, np.stack(others)) > TOUCHING_IOU).any())
 
 
 def _between(before: Face, after: Face, share: float) -> Face:

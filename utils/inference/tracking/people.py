@@ -27,11 +27,13 @@ class Casting:
     Attributes:
         source_of_track: for the tracks that are swapped.
         best_similarity: of each person looked for to any track, in [-1, 1].
+        whoever: whether everybody gets the same source, so that it does not matter who is on a track.
         left_out: how many people get no source, because there are not as many sources.
     """
 
     source_of_track: Mapping[int, int]
     best_similarity: tuple[float, ...] = ()
+    whoever: bool = False
     left_out: int = 0
 
 
@@ -48,7 +50,8 @@ def cast_largest_first(
         return Casting({})
     begun = min(track.first.frame for track in faces)
     largest = max((track for track in faces if track.first.frame == begun), key=lambda track: track.first.face.area)
-    return cast_persons(tracks, companies, [largest.embedding], similarity_th)
+    # The chosen track is the person, however short it is.
+    return _cast(tracks, companies, [largest.embedding], similarity_th, _trust(tracks, certain=largest.number))
 
 
 def cast_everybody(
@@ -62,7 +65,7 @@ def cast_everybody(
         source_count: at least 1.
     """
     if source_count == 1:
-        return Casting({track.number: 0 for track in tracks})
+        return Casting({track.number: 0 for track in tracks}, whoever=True)
     people = group_tracks(tracks, companies, similarity_th)
     chosen = {track: source for source, group in enumerate(people[:source_count]) for track in group}
     return Casting(chosen, left_out=max(0, len(people) - source_count))
@@ -81,8 +84,22 @@ def cast_persons(
         persons: (D,) each.
         similarity_th: least cosine similarity, inclusive.
     """
+    return _cast(tracks, companies, persons, similarity_th, _trust(tracks))
+
+
+def _trust(tracks: Sequence[FaceTrack], certain: int | None = None) -> NDArray[np.float64]:
+    """(T,) in (0, 1]: how much a track's similarity counts beside others'."""
+    return np.array([1.0 if track.number == certain else min(track.faces / TRUSTED_FRAMES, 0.99) for track in tracks])
+
+
+def _cast(
+    tracks: Sequence[FaceTrack],
+    companies: Mapping[Company, int],
+    persons: Sequence[Embedding],
+    similarity_th: float,
+    trust: NDArray[np.float64],
+) -> Casting:
     looks = [track.embedding for track in tracks]
-    trust = np.array([min(track.faces / TRUSTED_FRAMES, 1.0) for track in tracks])
     similarities = cosine_similarities(persons, looks)
     assigned = _assign(similarities, trust, companies, similarity_th + CONFIDENT_MARGIN)
     refined = [
@@ -104,7 +121,7 @@ def _assign(
 
     Args:
         similarities: (P, T).
-        trust: (T,) in (0, 1]: how much a track's similarity counts beside others'.
+        trust: (T,), see `_trust`.
         companies: as above.
         similarity_th: inclusive.
     """
@@ -119,7 +136,13 @@ def _assign(
             votes.setdefault(members[place], Counter())[person] += frames
             refused.update((track, person) for track in members if track != members[place])
     chosen = {track: counter.most_common(1)[0][0] for track, counter in votes.items()}
-    return {track: person for track, person in chosen.items() if (track, person) not in refused}
+    kept = {track: person for track, person in chosen.items() if (track, person) not in refused}
+    for company in companies:  # where more than two are alike, votes of different frames may still contradict
+        together = sorted(company & kept.keys(), key=lambda track: -weighed[kept[track], track])
+        for place, track in enumerate(together):
+            if kept[track] in [kept[better] for better in together[:place] if better in kept]:
+                del kept[track]
+    return kept
 
 
 def group_tracks(tracks: Sequence[FaceTrack], companies: Iterable[Company], similarity_th: float) -> list[list[int]]:

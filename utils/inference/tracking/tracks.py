@@ -53,9 +53,9 @@ class FaceTrack:
         number: counts tracks from 0 within a video.
         first: where it began.
         last: where it was seen last.
-        best: where the person is seen best.
+        best: where the person is seen best, of the verified frames.
         sure_until: number of the last frame in which the identity was verified.
-        best_score: the detector's best of all frames.
+        best_score: the detector's best of the verified frames.
         embedding_sum: (D,) of the unit embeddings, each times the worth of its look.
         disputed: whether the track ended because somebody else was found in its place; frames after `sure_until` are nobody's then.
         faces: number of frames with the face.
@@ -78,10 +78,14 @@ class FaceTrack:
         """(D,) float32 mean of the track's unit embeddings, the better looks counting more."""
         return self.embedding_sum.astype(np.float32)
 
-    def add_embedding(self, embedding: Embedding, worth: float) -> None:
-        """Take a look at the face into the mean."""
-        self.embedding_sum = self.embedding_sum + worth * _unit(embedding)
+    def confirm(self, embedding: Embedding, sighting: Sighting) -> None:
+        """Take in a look at the face that was found to be the same person's."""
+        self.embedding_sum = self.embedding_sum + sighting.worth * _unit(embedding)
         self.checks += 1
+        self.sure_until = sighting.frame
+        self.best_score = max(self.best_score, sighting.face.score)
+        if sighting.worth > self.best.worth:
+            self.best = sighting
 
 
 def worth_of(face: Face) -> float:
@@ -154,13 +158,9 @@ class Tracker:
                 if disturbed or sighting.worth >= SPLIT_WORTH:
                     return False
             else:
-                track.add_embedding(embedding, sighting.worth)
-                track.sure_until = frame
+                track.confirm(embedding, sighting)
         track.last = sighting
         track.faces += 1
-        track.best_score = max(track.best_score, sighting.face.score)
-        if sighting.worth > track.best.worth:
-            track.best = sighting
         return True
 
     def _begin(self, sighting: Sighting, look: Look) -> FaceTrack:

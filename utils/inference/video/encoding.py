@@ -60,7 +60,7 @@ class SegmentEncoder:
         return self
 
     def write(self, planes: Planes) -> None:
-        """Encode one frame: planes in the encoding's layout and size, see `video_pixels.encodable`.
+        """Encode one frame: planes in the encoding's layout and size, see `pixels.encodable`.
 
         Raises:
             UnwritableOutput: if ffmpeg has stopped.

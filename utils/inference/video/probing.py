@@ -33,7 +33,7 @@ DEMUXERS = (
 PICTURE_BRANDS = frozenset({"avif", "heic", "heix", "mif1"})  # AVIF and HEIF photos lie in a MOV container
 # Containers that store packets in decoding order without a time of presentation; their frames come at the packets' times, sorted.
 CONTAINERS_WITHOUT_PTS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
-PICTURE_FILES, WEBP = "picture files", "webp"  # what `video_pictures` reads, in place of libavformat's name
+PICTURE_FILES, WEBP = "picture files", "webp"  # what `pictures` reads, in place of libavformat's name
 FALLBACK_FPS = Fraction(25)
 MAX_SANE_FPS = 1000
 
@@ -88,7 +88,7 @@ class VideoInfo:
 
     @property
     def is_pictures(self) -> bool:
-        """Whether it is read by `video_pictures`: there is no sound, and nothing to open as a container."""
+        """Whether it is read by `pictures`: there is no sound, and nothing to open as a container."""
         return self.container in (PICTURE_FILES, WEBP)
 
     @property

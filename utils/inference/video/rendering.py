@@ -20,6 +20,7 @@ from utils.inference.video.frame_files import FrameFiles, stage_frame
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.pixels import StoredFrame, encodable
 from utils.inference.video.probing import VideoInfo
+from utils.inference.video.workspace import publish
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def write_rendered(
     else:
         planes = (encodable(frame.original, frame.result, video, encoding) for frame in staged)
         write_segment(planes, partial, video, encoding)
-    partial.replace(segment)
+    publish(partial, segment)
 
 
 def _staged(frames: Iterable[RenderedFrame], first: int, folder: Path, files: FrameFiles) -> Iterator[RenderedFrame]:

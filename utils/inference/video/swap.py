@@ -107,12 +107,14 @@ def plan_video(
         return next(image for _, image in get_target(video, pts, max_frames=1))
 
     choose_mask = mask_chooser(pack, sources, frame_at)
-    cast, size = casting.source_of_track, (video.width, video.height)
-    clear_faces = learn_clear_faces(read_records(workspace.seen), cast, pack.surface) if pack.surface else None
+    size = (video.width, video.height)
+    clear_faces = (
+        learn_clear_faces(read_records(workspace.seen), casting.source_of_track, pack.surface) if pack.surface else None
+    )
     count = SwapCount()
     with workspace.planned.open("w", encoding="utf-8") as file:
         seen = read_records(workspace.seen)
-        for record in plan_records(seen, tracks, cast, pack, size, choose_mask, clear_faces):
+        for record in plan_records(seen, tracks, casting, pack, size, choose_mask, clear_faces):
             write_record(file, record)
             count.add(record)
     return count

@@ -11,11 +11,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import BadArgument, NoFaceFound, UnreadableInput
+from utils.errors import BadArgument, NoFaceFound
 from utils.files import TEMPORARY_PREFIX, shown
 from utils.locks import held
 
@@ -72,29 +72,38 @@ def open_workspace(out: Path, fingerprint: str, resume: bool) -> Iterator[Worksp
     for other in sorted(out.parent.glob(f"{family}*")):
         if other != folder or not resume:
             _remove_unused(other, told=resume)
-    folder.mkdir(exist_ok=True)
-    with held(folder / LOCK_NAME) as ours:
-        if not ours:  # the same run goes on elsewhere
-            with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as private:
-                yield Workspace(Path(private))
+    with ExitStack() as stack:
+        if not _take(folder, stack):  # the same run goes on elsewhere
+            if resume:
+                raise BadArgument(
+                    f"a run that makes {shown(out)!r} goes on already; wait for it, or leave --resume out"
+                )
+            yield Workspace(
+                Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent)))
+            )
             return
         workspace = Workspace(folder)
         if resume and not workspace.checkpoint.exists():
             logger.warning(f"nothing to resume for {shown(out)!r}; it is begun from the start")
         try:
             yield workspace
-        except (BadArgument, NoFaceFound, UnreadableInput):  # trying once more would end the same way
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        except BaseException:
-            if workspace.checkpoint.exists():
-                logger.warning(
-                    f"what is done is kept in {shown(folder)!r}; the same command with --resume goes on from there"
+        except BaseException as error:
+            if workspace.checkpoint.exists() and not isinstance(error, BadArgument | NoFaceFound):
+                error.add_note(
+                    f"what is done is kept in {shown(folder)!r}, the same command with --resume goes on from there"
                 )
-            else:
+            else:  # nothing is there yet, or trying once more would end the same way
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take(folder: Path, stack: ExitStack) -> bool:
+    """Make the folder and hold its lock; whether nobody else does."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # another run ended, and removed it, in between
+            return stack.enter_context(held(folder / LOCK_NAME))
 
 
 def _digest(text: str) -> str:
@@ -115,8 +124,12 @@ def _remove_unused(folder: Path, told: bool) -> None:
 def replace_durably(path: Path, text: str) -> None:
     """Write `text` to `path` such that after a power cut the file is the new one or the old one."""
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
+    partial.write_text(text, encoding="utf-8")
+    publish(partial, path)
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give a file its name once all of it is on the disk."""
+    with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
