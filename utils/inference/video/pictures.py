@@ -62,12 +62,17 @@ def numbered(path: Path, number: int) -> Path:
 
 def sequence_files(path: Path) -> list[tuple[int, Path]]:
     """Number and path of the files of a sequence that are there, in order of their numbers; gaps are passed over."""
+    wanted = names_like(path)
+    matches = ((wanted.fullmatch(entry.name), entry) for entry in path.parent.iterdir())
+    return sorted((int(match[1]), entry) for match, entry in matches if match)
+
+
+def names_like(path: Path) -> re.Pattern[str]:
+    """What the names of a sequence's files look like; the group is the number."""
     number = NUMBER.search(path.name)
     assert number is not None
     before, after = re.escape(path.name[: number.start()]), re.escape(path.name[number.end() :])
-    wanted = re.compile(before + (rf"(\d{{{number[1]},}})" if number[1] else r"(0|[1-9]\d*)") + after)
-    matches = ((wanted.fullmatch(entry.name), entry) for entry in path.parent.iterdir())
-    return sorted((int(match[1]), entry) for match, entry in matches if match)
+    return re.compile(before + (rf"(\d{{{number[1]},}})" if number[1] else r"(0|[1-9]\d*)") + after)
 
 
 def read_sequence(path: Path, fps: Fraction | None) -> VideoInfo:
