@@ -29,7 +29,7 @@ from utils.inference.video.frame_files import (
 )
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import show_at
-from utils.inference.video.pictures import first_number, target_files
+from utils.inference.video.pictures import result_numbers, target_files
 from utils.inference.video.rendering import Generate, encoding_for
 from utils.inference.video.swap import Progress, analyse_video, no_progress, plan_video, render_video
 from utils.inference.video.workspace import open_workspace
@@ -184,7 +184,7 @@ class FaceSwapper:
             casting = request.cast(analysis, self.pack.detector.det_thresh)
             count = plan_video(video, self.pack, analysis.tracker.tracks, casting, sources, workspace)
             timeline = show_at(video, pts, options.out_fps)
-            files = replace(files, first=first_number(video, pts[0]))
+            files = replace(files, numbers=result_numbers(timeline.video, pts, len(timeline.times)))
             segments = render_video(
                 video, pts, timeline, self._generator(sources), encoding, files, workspace, self._progress
             )

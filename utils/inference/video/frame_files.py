@@ -31,13 +31,13 @@ class FrameFiles:
         sequence: the result itself as numbered files; None if it is a video.
         frames: folder for the frames of the result; None for none.
         matte: folder for the unblended faces and their masks; None for none.
-        first: number of the first frame.
+        numbers: of the frames of the result, in order; known once the target was read.
     """
 
     sequence: Path | None
     frames: Path | None
     matte: Path | None
-    first: int = 1
+    numbers: Sequence[int] = ()
 
     @property
     def targets(self) -> dict[str, Path]:
@@ -195,7 +195,7 @@ def stage_frame(
         faces, matte = get_layers(composition.frame, composition.aligned, composition.generated)
         pictures |= {"face": StoredPicture(faces), "mask": StoredPicture(matte)}
     for kind, target in files.targets.items():
-        path = segment / kind / numbered(target, files.first + position).name
+        path = segment / kind / numbered(target, files.numbers[position]).name
         encoded = encode_picture(pictures[kind], path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
