@@ -25,7 +25,7 @@ from utils.files import refuse_to_overwrite
 from utils.flags import build_parser
 from utils.model_files.flags import manage_weights
 from utils.version import __version__
-from utils.video_flags import video_options
+from utils.video_flags import refuse_output_flags, video_options
 
 if TYPE_CHECKING:
     from models.packs import GhostOptions
@@ -75,7 +75,8 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
         args.target = args.target_video or EXAMPLES / "videos" / "eileen_collins.mp4"
         args.out = args.out_video_name or EXAMPLES / "results" / "result.mp4"
     args.video_options = video_options(args)
-    refuse_to_overwrite(args.out, (args.target, *chain(*args.source_paths, *args.target_faces_paths)))
+    if not args.list_faces:
+        refuse_to_overwrite(args.out, (args.target, *chain(*args.source_paths, *args.target_faces_paths)))
     return args
 
 
@@ -219,6 +220,7 @@ def run_instead(args: argparse.Namespace) -> int | None:
         from utils.face_list import list_faces
         from utils.inference.video.swap import no_progress
 
+        refuse_output_flags(args)
         complete(args)
         progress = no_progress if args.quiet else show_progress
         pack = init_models(args)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
+import pytest
 from conftest import COLLINS_CLIP
 from test_command_line import BAD_ARGUMENT, DONE, OLD, UNWRITABLE, assert_fails
 
+from utils.errors import BadArgument, UnwritableOutput
+from utils.inference.video.frame_files import (
+    FrameFiles,
+    begin_publishing,
+    check_places,
+    check_room,
+    check_room_in,
+    frame_files,
+)
+from utils.inference.video.options import VideoOptions
 from utils.inference.video_processing import get_frames, read_video
 from utils.marks import DIGITAL_SOURCE_TYPE
 
@@ -59,3 +72,76 @@ def test_a_folder_that_cannot_be_made_costs_the_run_before_the_result_appears(co
     )
     assert_fails(finished, UNWRITABLE, "frames", "choose another folder")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+def test_numbered_pictures_are_never_written_over_those_they_are_read_from(command_line, tmp_path, collins, resume):
+    (tmp_path / "in").mkdir()
+    for number in (1, 2):
+        cv2.imwrite(str(tmp_path / "in" / f"{number:05d}.png"), collins)
+    (tmp_path / "link").symlink_to("in")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()}
+    for out in ("in/%05d.png", "link/%05d.png"):
+        finished = command_line("--target_video", tmp_path / "in/%05d.png", "--out_video_name", tmp_path / out, *resume)
+        assert_fails(finished, BAD_ARGUMENT, out, "also an input")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()} == before
+
+
+def test_a_resumed_run_does_not_write_over_strange_pictures(command_line, tmp_path):
+    old = tmp_path / "000001.png"
+    old.write_bytes(OLD)
+    finished = command_line(*PART, "--resume", "--out_video_name", tmp_path / "%06d.png")
+    assert finished.returncode == UNWRITABLE, finished.stderr
+    assert "move them away" in finished.stderr
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [OLD]
+
+
+def test_only_what_was_there_before_publishing_began_is_in_the_way(tmp_path):
+    files, work = FrameFiles(tmp_path / "%d.png", None, None), tmp_path / ".swap-work"
+    work.mkdir()
+    begin_publishing(files, work)
+    (tmp_path / "1.png").write_bytes(OLD)
+    check_room_in(files, work)
+    (work / "publishing").unlink()
+    with pytest.raises(UnwritableOutput, match="move them away"):
+        begin_publishing(files, work)
+    with pytest.raises(BadArgument, match="move them away"):
+        check_room(files)
+
+
+@pytest.mark.parametrize(
+    ("out", "frames", "matte"),
+    [
+        ("o/%06d.png", "o", None),
+        ("o/%06d.png", "other/../o", None),
+        ("o.mp4", "q/face", "q"),
+        ("o.mp4", "q", "q"),
+        ("z.mp4", "z.mp4", None),
+        ("z.mp4", "z.mp4/frames", None),
+        ("z.mp4", None, "z.mp4/matte"),
+        ("q/face", None, "q"),
+        ("o/%d.png", "o/7.png", None),
+        ("o.mp4", "q", "q/000003.png"),
+    ],
+)
+def test_outputs_that_collide_are_refused(tmp_path, out, frames, matte):
+    folders = {"keep_frames": frames and tmp_path / frames, "matte": matte and tmp_path / matte}
+    with pytest.raises(BadArgument, match=r"own folder|choose another folder"):
+        check_places(tmp_path / out, frame_files(tmp_path / out, VideoOptions(**folders)), [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("out", "frames", "matte"),
+    [("d/o.mp4", "d", "m"), ("o/%d.png", "o/frames", "o/matte"), ("o.mp4", "q", "q/m"), ("o.mp4", None, None)],
+)
+def test_outputs_beside_each_other_are_taken(tmp_path, out, frames, matte):
+    folders = {"keep_frames": frames and Path(frames), "matte": matte and Path(matte)}
+    check_places(Path(out), frame_files(Path(out), VideoOptions(**folders)), [tmp_path / "in.mp4"])
+
+
+def test_colliding_outputs_end_a_resumed_run_too(command_line, tmp_path):
+    out = tmp_path / "z.mp4"
+    finished = command_line(*PART, "--resume", "--keep_frames", out, "--out_video_name", out)
+    assert_fails(finished, BAD_ARGUMENT, "--keep_frames", "z.mp4")
+    assert list(tmp_path.iterdir()) == []

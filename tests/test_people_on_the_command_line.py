@@ -1,6 +1,7 @@
 """Who is swapped: the flags about people, through the command line, on a picture of two people and a clip with a cut."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from conftest import COLLINS, HOPPER
 from media_makers import run_ffmpeg
 
-from utils.errors import BadArgument
-from utils.flags import photos_of_person
+from utils.errors import BadArgument, UnwritableOutput
+from utils.flags import build_parser, photos_of_person
+from utils.video_flags import refuse_output_flags
 
 BOTH_WIDTH, LEFT_WIDTH = 1024, 512
 FRAMES_EACH = 12
@@ -97,6 +99,12 @@ def test_everybody_in_a_video_is_listed_and_can_be_chosen(command_line, tmp_path
     people = json.loads((faces / "people.json").read_text())
     assert [person["photo"] for person in people] == ["person_01.png", "person_02.png"]
     assert [person["faces"] for person in people] == [2 * FRAMES_EACH, FRAMES_EACH]
+    part = ("--start", f"{FRAMES_EACH}f", "--end", f"{2 * FRAMES_EACH}f")
+    finished = command_line("--list_faces", tmp_path / "part", "--target_video", two_shots, *part)
+    assert finished.stdout.endswith(f"frames {second}\n"), "as in the whole video"
+    (person,) = json.loads((tmp_path / "part" / "people.json").read_text())
+    assert person["frames"] == [[FRAMES_EACH, 2 * FRAMES_EACH - 1]]
+    assert FRAMES_EACH <= person["best_frame"] < 2 * FRAMES_EACH
     out = ("--out_video_name", tmp_path / "out.mp4")
     finished = command_line("--target_video", two_shots, "--target_faces_paths", faces / "person_02.png", *out)
     assert finished.returncode == 0, finished.stderr
@@ -109,6 +117,36 @@ def test_faces_are_not_listed_into_a_folder_that_holds_something(command_line, t
     assert finished.returncode == BadArgument.exit_code
     assert "not an empty folder" in finished.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_faces_are_not_listed_where_nothing_can_be_looked_at(command_line, tmp_path, both):
+    finished = command_line("--list_faces", tmp_path / ("x" * 300), "--target_image", both)
+    assert finished.returncode == UnwritableOutput.exit_code
+    assert finished.stderr.count("\n") == 2, "the pack's line and one more"
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *(["--resume"], ["--out_fps", 25], ["--codec", "h264"], ["--crf", 0], ["--keep_frames", "kept"]),
+        *(["--matte", "matte"], ["--out_video_name", "out.mp4"], ["--out_image_name", "out.png"]),
+    ],
+)
+def test_flags_of_an_output_are_refused_where_faces_are_listed(flag):
+    with pytest.raises(BadArgument, match=f"{flag[0]} has no use with --list_faces"):
+        refuse_output_flags(build_parser("").parse_args(["--list_faces", "faces", *map(str, flag)]))
+
+
+def test_flags_of_an_output_end_the_listing_of_faces(command_line, tmp_path):
+    finished = command_line("--list_faces", tmp_path / "faces", "--resume")
+    assert finished.returncode == BadArgument.exit_code
+    assert finished.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_joined_names_may_be_longer_than_a_name_can_be():
+    names = [f"{letter * 120}.jpg" for letter in "abc"]
+    assert photos_of_person("+".join(names)) == tuple(map(Path, names))
 
 
 def test_photos_of_one_person_are_joined_by_plus_signs(command_line, tmp_path, hopper):

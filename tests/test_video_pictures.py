@@ -18,7 +18,8 @@ from test_video_processing import psnr
 
 from utils.errors import BadArgument, UnreadableInput
 from utils.inference.video.options import Moment, VideoOptions
-from utils.inference.video.pictures import numbered, sequence_files
+from utils.inference.video.parts import show_at
+from utils.inference.video.pictures import numbered, result_numbers, sequence_files
 from utils.inference.video_processing import get_frames, read_target
 from utils.marks import DIGITAL_SOURCE_TYPE
 
@@ -165,3 +166,23 @@ def test_a_video_becomes_a_sequence(command_line, tmp_path):
     assert_fails(command_line(*part, "--out_video_name", tmp_path / "file" / "%d.png"), UNWRITABLE, "file")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "kept", "new"]
     assert_fails(command_line("--target_video", tmp_path / "%d.png"), UNREADABLE, "%d.png")
+
+
+def test_numbers_with_gaps_are_those_of_the_originals_unless_the_rate_changes(tmp_path):
+    pattern = pictures(tmp_path / "in", count=7)
+    for number in (3, 4, 6):
+        numbered(pattern, number).unlink()
+    video = read_target(pattern, VideoOptions(start=Moment(frame=1)))
+    for fps, wanted in ((None, [2, 5, 7]), (Fraction(50), [2, 3, 4, 5, 6, 7])):
+        timeline = show_at(video, [1, 2, 3], fps)
+        assert list(result_numbers(timeline.video, [1, 2, 3], len(timeline.times))) == wanted
+
+
+def test_a_sequence_with_a_gap_gives_one(command_line, tmp_path, collins):
+    (tmp_path / "in").mkdir()
+    for number in (1, 2, 7):
+        cv2.imwrite(str(tmp_path / "in" / f"{number:05d}.png"), collins)
+    out = tmp_path / "out" / "%05d.png"
+    finished = command_line("--target_video", tmp_path / "in" / "%05d.png", "--out_video_name", out)
+    assert finished.returncode == DONE, finished.stderr
+    assert sorted(path.name for path in out.parent.iterdir()) == ["00001.png", "00002.png", "00007.png"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from utils.errors import BadArgument, NoFaceFound
+from utils.errors import BadArgument, NoFaceFound, UnwritableOutput
 from utils.files import finished_file, shown
 from utils.inference.core import Analysis
 from utils.inference.records import Face, Image, ModelPack
 from utils.inference.tracking.people import FoundPerson, believable, find_people
 from utils.inference.tracking.tracks import Tracker
 from utils.inference.video.options import VideoOptions
+from utils.inference.video.parts import shown_times
 from utils.inference.video.swap import Progress
-from utils.inference.video_processing import get_target, read_target
+from utils.inference.video_processing import VideoInfo, get_target, read_target
 from utils.pictures import read_picture
 
 MARGIN = 0.5  # around a face's box, in its sides: enough to be found again, too little for a neighbour to be larger
@@ -51,15 +53,23 @@ def list_faces(
         NoFaceFound: if nobody is in it.
         UnwritableOutput: if the folder cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise UnwritableOutput(
+            f"cannot look into {str(folder)!r} ({error.strerror}); choose another name or folder"
+        ) from error
+    if taken:
         raise BadArgument(f"--list_faces {str(folder)!r} is not an empty folder; choose another name")
     threshold = pack.similarity_th if similarity_th is None else similarity_th
     analysis = Analysis(pack, Tracker(pack.embedder, threshold))
+    skipped = 0
     if options is None:
         picture = read_picture(target).bgr
         _exhaust(analysis.analyse([(0, picture)]))
     else:
         video = read_target(target, options)
+        skipped = _frames_before(video)
         _exhaust(analysis.analyse(progress(get_target(video), "analyse", video.frame_count_estimate)))
     tracks = analysis.tracker.tracks
     faces = tracks if options is None else believable(tracks, pack.detector.det_thresh)
@@ -73,8 +83,9 @@ def list_faces(
         path = folder / f"person_{number:02d}.png"
         with finished_file(path) as unfinished:
             unfinished.write_bytes(cv2.imencode(".png", crop_around(frame, best.face))[1].tobytes())
-        fields.append(_person_to_json(path.name, person))
-        lines.append(f"{shown(path)}: {_frames_text(person.frames)}")
+        stretches = [(first + skipped, last + skipped) for first, last in person.frames]
+        fields.append(_person_to_json(path.name, person, stretches, best.frame + skipped))
+        lines.append(f"{shown(path)}: {_frames_text(stretches)}")
     with finished_file(folder / "people.json") as unfinished:
         unfinished.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
     return lines
@@ -89,9 +100,16 @@ def crop_around(image: Image, face: Face) -> Image:
     return image[low[1] : high[1], low[0] : high[0]]
 
 
-def _person_to_json(photo: str, person: FoundPerson) -> dict[str, Any]:
-    frames = [list(stretch) for stretch in person.frames]
-    return {"photo": photo, "frames": frames, "faces": person.faces, "best_frame": person.best.frame}
+def _frames_before(video: VideoInfo) -> int:
+    """How many frames of the whole video lie before the wanted part; frames are numbered as `--start` takes them."""
+    return 0 if video.start_s is None else bisect_left(shown_times(video), round(video.start_s / video.time_base))
+
+
+def _person_to_json(
+    photo: str, person: FoundPerson, stretches: Sequence[tuple[int, int]], best_frame: int
+) -> dict[str, Any]:
+    frames = [list(stretch) for stretch in stretches]
+    return {"photo": photo, "frames": frames, "faces": person.faces, "best_frame": best_frame}
 
 
 def _frames_text(frames: Sequence[tuple[int, int]]) -> str:

@@ -11,6 +11,7 @@ from utils.errors import BadArgument
 from utils.inference.video.options import CODEC_NAMES, Moment, VideoOptions
 
 OPTIONS = ("start", "end", "out_fps", "in_fps", "codec", "crf", "keep_frames", "matte")
+OUTPUT_FLAGS = ("resume", "out_fps", "codec", "crf", "keep_frames", "matte", "out_video_name", "out_image_name")
 MAX_FPS = 1000
 NTSC_DIVISOR = 1001  # of 24000/1001, 30000/1001, 60000/1001
 
@@ -92,6 +93,18 @@ def add_video_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="for compositing elsewhere: write the unblended faces (face/) and 16-bit masks (mask/) into this new folder",
     )
+
+
+def refuse_output_flags(args: argparse.Namespace) -> None:
+    """Refuse what is said about an output where there is none.
+
+    Raises:
+        BadArgument: naming the flag.
+    """
+    for name in OUTPUT_FLAGS:
+        value = getattr(args, name)
+        if value is not None and value is not False:  # a quality of 0 is said, too
+            raise BadArgument(f"--{name} has no use with --list_faces, which swaps nothing; leave it out")
 
 
 def video_options(args: argparse.Namespace) -> VideoOptions:

@@ -18,10 +18,18 @@ from utils.inference.records import Identity, Image, ModelPack, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
 from utils.inference.tracking.matching import cosine_similarities
 from utils.inference.tracking.tracks import Tracker
-from utils.inference.video.frame_files import check_output, check_room, frame_files, publish_frames
+from utils.inference.video.frame_files import (
+    begin_publishing,
+    check_output,
+    check_places,
+    check_room,
+    check_room_in,
+    frame_files,
+    publish_frames,
+)
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import show_at
-from utils.inference.video.pictures import first_number, target_files
+from utils.inference.video.pictures import result_numbers, target_files
 from utils.inference.video.rendering import Generate, encoding_for
 from utils.inference.video.swap import Progress, analyse_video, no_progress, plan_video, render_video
 from utils.inference.video.workspace import open_workspace
@@ -163,21 +171,24 @@ class FaceSwapper:
         check_output(out)
         refuse_to_overwrite(out, [target])
         files = frame_files(out, options)
-        if not resume:
-            check_room(files)
         request = SwapRequest(sources, persons, everybody, str(target))
         video = read_target(target, options)
+        check_places(out, files, target_files(video))
+        if not resume:
+            check_room(files)
         encoding = None if files.sequence else encoding_for(video, out, options)
         fingerprint = self._fingerprint(request, video, out, options)
         with writing(out) as place, open_workspace(place, fingerprint, resume) as workspace:
+            check_room_in(files, workspace.folder)
             analysis, pts = analyse_video(video, self.pack, self.similarity_th, workspace, self._progress)
             casting = request.cast(analysis, self.pack.detector.det_thresh)
             count = plan_video(video, self.pack, analysis.tracker.tracks, casting, sources, workspace)
             timeline = show_at(video, pts, options.out_fps)
-            files = replace(files, first=first_number(video, pts[0]))
+            files = replace(files, numbers=result_numbers(timeline.video, pts, len(timeline.times)))
             segments = render_video(
                 video, pts, timeline, self._generator(sources), encoding, files, workspace, self._progress
             )
+            begin_publishing(files, workspace.folder)
             if encoding is not None:
                 with finished_file(out) as unfinished:
                     get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.errors import BadArgument, UnwritableOutput
+from utils.files import TEMPORARY_PREFIX
 from utils.inference.image_processing import get_layers
 from utils.inference.records import Composition, Image
 from utils.inference.video.options import VideoOptions
-from utils.inference.video.pictures import is_sequence, numbered, sequence_files
+from utils.inference.video.pictures import is_sequence, names_like, numbered, sequence_files
 from utils.inference.video.pixels import StoredFrame
 from utils.inference.video.probing import check_video_extension
 from utils.picture_codecs import StoredPicture, encode_picture
 from utils.pictures import check_picture_extension, put_back
 
 NAME = Path("%06d.png")
+BEGUN_NAME = "publishing"  # in the work folder: from here on, what lies in the places is this run's own
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ class FrameFiles:
         sequence: the result itself as numbered files; None if it is a video.
         frames: folder for the frames of the result; None for none.
         matte: folder for the unblended faces and their masks; None for none.
-        first: number of the first frame.
+        numbers: of the frames of the result, in order; known once the target was read.
     """
 
     sequence: Path | None
     frames: Path | None
     matte: Path | None
-    first: int = 1
+    numbers: Sequence[int] = ()
 
     @property
     def targets(self) -> dict[str, Path]:
@@ -62,6 +64,38 @@ def frame_files(out: Path, options: VideoOptions) -> FrameFiles:
     return FrameFiles(out if is_sequence(out) else None, options.keep_frames, options.matte)
 
 
+def check_places(out: Path, files: FrameFiles, inputs: Iterable[Path]) -> None:
+    """Refuse outputs that get into each other's way or into that of an input; nothing needs to be there yet.
+
+    Raises:
+        BadArgument: naming what collides.
+        UnwritableOutput: if a folder cannot be looked into.
+    """
+    flags = {"--out_video_name": files.sequence and out.parent, "--keep_frames": files.frames, "--matte": files.matte}
+    folders = {flag: _real(folder) for flag, folder in flags.items() if folder is not None}
+    kinds = {kind: _real(target) for kind, target in files.targets.items()}
+    parents = [target.parent for target in kinds.values()]
+    if len({*parents}) < len(parents) or (files.matte and folders.get("--keep_frames") == folders["--matte"]):
+        named = " and ".join(f"{flag} {str(flags[flag])!r}" for flag in folders)
+        raise BadArgument(f"{named} would write into one folder; give each its own folder")
+    for flag, folder in folders.items():
+        below = [target.parent for target in kinds.values() if target.is_relative_to(folder)]
+        way = {path for place in (folder, *below) for path in (place, *place.parents)}
+        blocked = _real(out) in way
+        for target in kinds.values():
+            blocked = blocked or any(p.parent == target.parent and names_like(target).fullmatch(p.name) for p in way)
+        if blocked:
+            raise BadArgument(
+                f"{flag} {str(flags[flag])!r} is, or lies below, a file of the output; choose another folder"
+            )
+    read = {_real(path) for path in inputs}
+    for target in files.targets.values():
+        if any(_real(path) in read for path in _files_there(target)):
+            raise BadArgument(
+                f"files named like {str(target)!r} are also an input; choose another name, nothing is overwritten in place"
+            )
+
+
 def check_room(files: FrameFiles) -> None:
     """Refuse places that hold something: old and new frames would mix.
 
@@ -69,20 +103,67 @@ def check_room(files: FrameFiles) -> None:
         BadArgument: naming the flag.
         UnwritableOutput: if a folder cannot be looked into, or made.
     """
-    if files.frames is not None and files.frames == files.matte:
-        raise BadArgument(f"--keep_frames and --matte both name {str(files.matte)!r}; give each its own folder")
     try:
         for flag, folder in (("--keep_frames", files.frames), ("--matte", files.matte)):
             _check_parent(folder)
-            if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if (
+                folder is not None
+                and folder.exists()
+                and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir())))
+            ):
                 raise BadArgument(f"{flag} {str(folder)!r} is no empty folder; give a new one")
-        if files.sequence is not None and files.sequence.parent.is_dir() and sequence_files(files.sequence):
-            name = str(files.sequence)
-            raise BadArgument(f"there are files named like {name!r} already; choose another name, or move them away")
     except OSError as error:
-        raise UnwritableOutput(
-            f"cannot look into {error.filename!r} ({error.strerror}); choose another folder"
-        ) from error
+        raise _unreadable(error) from error
+    if files.sequence is not None and _files_there(files.sequence):
+        name = str(files.sequence)
+        raise BadArgument(f"there are files named like {name!r} already; choose another name, or move them away")
+
+
+def check_room_in(files: FrameFiles, workspace: Path) -> None:
+    """`check_room` for a run whose work is to be kept: a resumed one, which may have begun to publish, or one that is done.
+
+    Args:
+        files: says what is written.
+        workspace: the work folder.
+
+    Raises:
+        UnwritableOutput: if there is no room, and publishing was not begun; then what lies there is not this run's.
+    """
+    if not (workspace / BEGUN_NAME).exists():
+        try:
+            check_room(files)
+        except BadArgument as error:
+            raise UnwritableOutput(str(error)) from error
+
+
+def begin_publishing(files: FrameFiles, workspace: Path) -> None:
+    """Make sure that there is still room, and note that what is found there from now on is this run's own.
+
+    Raises:
+        UnwritableOutput: see `check_room_in`.
+    """
+    check_room_in(files, workspace)
+    (workspace / BEGUN_NAME).touch()
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is none of the hidden ones of a run whose output is in the same folder."""
+    return not path.name.startswith(TEMPORARY_PREFIX)
+
+
+def _files_there(target: Path) -> list[Path]:
+    try:
+        return [path for _, path in sequence_files(target)] if target.parent.is_dir() else []
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> UnwritableOutput:
+    return UnwritableOutput(f"cannot look into {error.filename!r} ({error.strerror}); choose another folder")
 
 
 def _check_parent(folder: Path | None) -> None:
@@ -114,7 +195,7 @@ def stage_frame(
         faces, matte = get_layers(composition.frame, composition.aligned, composition.generated)
         pictures |= {"face": StoredPicture(faces), "mask": StoredPicture(matte)}
     for kind, target in files.targets.items():
-        path = segment / kind / numbered(target, files.first + position).name
+        path = segment / kind / numbered(target, files.numbers[position]).name
         encoded = encode_picture(pictures[kind], path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -62,12 +62,17 @@ def numbered(path: Path, number: int) -> Path:
 
 def sequence_files(path: Path) -> list[tuple[int, Path]]:
     """Number and path of the files of a sequence that are there, in order of their numbers; gaps are passed over."""
+    wanted = names_like(path)
+    matches = ((wanted.fullmatch(entry.name), entry) for entry in path.parent.iterdir())
+    return sorted((int(match[1]), entry) for match, entry in matches if match)
+
+
+def names_like(path: Path) -> re.Pattern[str]:
+    """What the names of a sequence's files look like; the group is the number."""
     number = NUMBER.search(path.name)
     assert number is not None
     before, after = re.escape(path.name[: number.start()]), re.escape(path.name[number.end() :])
-    wanted = re.compile(before + (rf"(\d{{{number[1]},}})" if number[1] else r"(0|[1-9]\d*)") + after)
-    matches = ((wanted.fullmatch(entry.name), entry) for entry in path.parent.iterdir())
-    return sorted((int(match[1]), entry) for match, entry in matches if match)
+    return re.compile(before + (rf"(\d{{{number[1]},}})" if number[1] else r"(0|[1-9]\d*)") + after)
 
 
 def read_sequence(path: Path, fps: Fraction | None) -> VideoInfo:
@@ -115,9 +120,19 @@ def target_files(video: VideoInfo) -> list[Path]:
     return [path for _, path in sequence_files(video.path)] if video.container == PICTURE_FILES else [video.path]
 
 
-def first_number(video: VideoInfo, first_pts: int) -> int:
-    """What the first picture of a result is called: as its original is, else 1."""
-    return sequence_files(video.path)[first_pts][0] if video.container == PICTURE_FILES else 1
+def result_numbers(video: VideoInfo, pts: Sequence[int], count: int) -> Sequence[int]:
+    """What the pictures of a result are called: as their originals are; counted on from the first one at another rate, else from 1 on.
+
+    Args:
+        video: the original, with the clock of the result.
+        pts: time stamps of the original's frames, by its own clock.
+        count: how many pictures the result has.
+    """
+    if video.container != PICTURE_FILES:
+        return range(1, count + 1)
+    numbers = [number for number, _ in sequence_files(video.path)]
+    first = numbers[pts[0]]
+    return range(first, first + count) if video.resampled else [numbers[place] for place in pts]
 
 
 def picture_times(video: VideoInfo) -> list[int]:
