@@ -35,6 +35,7 @@ PURE = [
     *("alignment", "boxes", "masks", "blending", "records", "image_processing", "core"),
     *("tracking/cuts", "tracking/tracks", "tracking/people", "tracking/matching", "tracking/gaps"),
     *("steadying/smoothing", "steadying/landmark_smoothing", "steadying/record_smoothing", "steadying/fading"),
+    *("steadying/window", "steadying/motion"),
     *("occlusion/appearance", "occlusion/clear_face", "occlusion/marking", "occlusion/visibility"),
     *("video/planes", "video/colour_views"),
 ]

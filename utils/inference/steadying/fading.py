@@ -7,11 +7,12 @@ itself, so that nothing switches on or off from one frame to the next.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
 from utils.inference.records import Face, FadeLimits
+from utils.inference.steadying.window import Window
 
 FULL_SIZE = 1.25  # times the smallest height: from there on a swap is shown in full
 VISIBLE_SHARE = (
@@ -37,7 +38,7 @@ def fade_of(face: Face, frame_size: tuple[int, int], limits: FadeLimits) -> floa
     return turned * large * _rise(visible_share(face, frame_size), *VISIBLE_SHARE)
 
 
-class StrengthSmoother:
+class StrengthSmoother(Window[float, float]):
     """Averages what `fade_of` says of one person over the frames around, so that a misplaced landmark does not flash a face in and out.
 
     Holds 13 numbers at most. A run ends where the person is missing.
@@ -49,26 +50,9 @@ class StrengthSmoother:
     """
 
     def __init__(self) -> None:
-        self._values: deque[float | None] = deque(maxlen=2 * RADIUS_FRAMES + 1)
-        self._waiting = 0
+        super().__init__(RADIUS_FRAMES)
 
-    def push(self, value: float | None) -> list[float | None]:
-        """Take in the next frame, None where the person is missing; after six frames, the strength of the sixth before."""
-        self._values.append(value)
-        if self._waiting < RADIUS_FRAMES:
-            self._waiting += 1
-            return []
-        return [self._smoothed(len(self._values) - 1 - RADIUS_FRAMES)]
-
-    def finish(self) -> list[float | None]:
-        """What is left, six numbers at most; afterwards a new track may begin."""
-        rest = [self._smoothed(len(self._values) - place) for place in range(self._waiting, 0, -1)]
-        self._values.clear()
-        self._waiting = 0
-        return rest
-
-    def _smoothed(self, place: int) -> float | None:
-        values = list(self._values)
+    def _answer(self, values: Sequence[float | None], place: int) -> float | None:
         own = values[place]
         if own is None:
             return None

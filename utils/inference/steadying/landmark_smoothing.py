@@ -12,7 +12,6 @@ Nemirovski, 1997); the pairs make it exact for even motion.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.records import Face, Points
+from utils.inference.steadying.window import Window
 
 RADIUS_FRAMES = 6
 WINDOW_SIGMA_FRAMES = 3.5  # pairs farther away count less
@@ -36,7 +36,7 @@ LARGEST_STEP = 1.0  # of the face's measure, between neighbouring frames; more i
 Value = TypeVar("Value", np.float64, np.complex128)
 
 
-class LandmarkSmoother:
+class LandmarkSmoother(Window[Face, Face]):
     """Smooths one person's faces as they come in; holds 13 frames at most. A `FaceSmoother`.
 
     Landmarks, keypoints and box are smoothed together. A run ends where the person is missing and where the face jumps.
@@ -46,44 +46,28 @@ class LandmarkSmoother:
     """
 
     def __init__(self, rigid: Sequence[int]) -> None:
+        super().__init__(RADIUS_FRAMES)
         self._rigid = list(rigid)
-        self._faces: deque[Face | None] = deque(maxlen=2 * RADIUS_FRAMES + 1)
-        self._waiting = 0
 
-    def push(self, face: Face | None) -> list[Face | None]:
-        """Take in the next frame; None where the person is not to be seen.
-
-        Returns:
-            Nothing for the first six frames of a track, then one item: the smoothed face of the sixth frame before.
+    def push(self, value: Face | None) -> list[Face | None]:
+        """See `Window`.
 
         Raises:
             ValueError: if a face has no dense landmarks.
         """
-        if face is not None and face.landmarks is None:
+        if value is not None and value.landmarks is None:
             raise ValueError("smoothing needs dense landmarks; use a pack whose landmarker gives them")
-        self._faces.append(face)
-        if self._waiting < RADIUS_FRAMES:
-            self._waiting += 1
-            return []
-        return [self._smoothed(len(self._faces) - 1 - RADIUS_FRAMES)]
+        return super().push(value)
 
-    def finish(self) -> list[Face | None]:
-        """What is left, six frames at most; afterwards a new track may begin."""
-        rest = [self._smoothed(len(self._faces) - place) for place in range(self._waiting, 0, -1)]
-        self._faces.clear()
-        self._waiting = 0
-        return rest
-
-    def _smoothed(self, place: int) -> Face | None:
-        """The face at `place` in the window, averaged with the pairs of frames around it that its run still holds."""
-        faces = list(self._faces)
-        face = faces[place]
+    def _answer(self, values: Sequence[Face | None], place: int) -> Face | None:
+        """Averaged with the pairs of frames around it that its run still holds."""
+        face = values[place]
         if face is None:
             return None
         pairs: list[tuple[Points, Points]] = []
         first = last = face
-        for radius in range(1, min(place, len(faces) - 1 - place, RADIUS_FRAMES) + 1):
-            before, after = faces[place - radius], faces[place + radius]
+        for radius in range(1, min(place, len(values) - 1 - place, RADIUS_FRAMES) + 1):
+            before, after = values[place - radius], values[place + radius]
             if before is None or after is None or jumps(before, first) or jumps(last, after):
                 break
             pairs.append((_cloud(before), _cloud(after)))

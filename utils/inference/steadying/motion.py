@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 
 from utils.inference.records import Face, Motion
 from utils.inference.steadying.landmark_smoothing import jumps
+from utils.inference.steadying.window import Window
 
 STILL: Motion = (0.0, 0.0)
 
 
-class MotionMeter:
+class MotionMeter(Window[Face, Motion]):
     """Measures the motion of one person's faces as they come in, one frame late.
 
     >>> import numpy as np
@@ -21,31 +22,15 @@ class MotionMeter:
     """
 
     def __init__(self) -> None:
-        self._faces: deque[Face | None] = deque(maxlen=3)
-        self._waiting = False
+        super().__init__(1)
 
-    def push(self, face: Face | None) -> list[Motion | None]:
-        """Take in the next frame, None where the person is missing; the motion in the frame before, in pixels a frame."""
-        self._faces.append(face)
-        ready = [self._motion(len(self._faces) - 2)] if self._waiting else []
-        self._waiting = True
-        return ready
-
-    def finish(self) -> list[Motion | None]:
-        """That of the last frame; afterwards a new track may begin."""
-        rest = [self._motion(len(self._faces) - 1)] if self._waiting else []
-        self._faces.clear()
-        self._waiting = False
-        return rest
-
-    def _motion(self, place: int) -> Motion | None:
-        """Mean of the steps from the frame before and to the frame after, as far as the run holds them."""
-        faces = list(self._faces)
-        face = faces[place]
+    def _answer(self, values: Sequence[Face | None], place: int) -> Motion | None:
+        """Mean of the steps from the frame before and to the frame after, as far as the run holds them; in pixels a frame."""
+        face = values[place]
         if face is None:
             return None
-        before = faces[place - 1] if place > 0 else None
-        after = faces[place + 1] if place + 1 < len(faces) else None
+        before = values[place - 1] if place > 0 else None
+        after = values[place + 1] if place + 1 < len(values) else None
         steps = [
             (second.keypoints - first.keypoints).mean(0)
             for first, second in ((before, face), (face, after))

@@ -10,6 +10,7 @@ ends where the face is missing and where it jumps, as it does at a cut. Source: 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.records import Face, Points
+from utils.inference.steadying.window import Window
 
 RADIUS_FRAMES = 2
 LARGEST_STEP_PX = 5.0  # between neighbouring frames, in frame pixels; more is a jump
@@ -54,7 +56,7 @@ def smooth_keypoints(track: Points) -> Points:
     return smoothed
 
 
-class KeypointSmoother:
+class KeypointSmoother(Window[Points, Points]):
     """Smooths one person's track as it comes in; holds five frames at most.
 
     >>> smoother = KeypointSmoother()
@@ -65,35 +67,14 @@ class KeypointSmoother:
     """
 
     def __init__(self) -> None:
-        self._frames: deque[Points] = deque(maxlen=2 * RADIUS_FRAMES + 1)
-        self._waiting = 0
+        super().__init__(RADIUS_FRAMES)
 
-    def push(self, keypoints: Points | None) -> list[Points | None]:
-        """Take in the next frame.
+    def push(self, value: Points | None) -> list[Points | None]:
+        """See `Window`; keypoints are (5, 2) in frame pixels, the answers float64."""
+        return super().push(_NO_FACE if value is None else np.asarray(value, np.float64))
 
-        Args:
-            keypoints: (5, 2) in frame pixels; None where the person is not to be seen.
-
-        Returns:
-            Nothing for the first two frames of a track, then one item: the smoothed keypoints of the frame before the last, (5, 2)
-            float64, or None where the person is not to be seen.
-        """
-        self._frames.append(_NO_FACE if keypoints is None else np.asarray(keypoints, np.float64))
-        if self._waiting < RADIUS_FRAMES:
-            self._waiting += 1
-            return []
-        return [self._smoothed(len(self._frames) - 1 - RADIUS_FRAMES)]
-
-    def finish(self) -> list[Points | None]:
-        """What is left, two frames at most; afterwards a new track may begin."""
-        rest = [self._smoothed(len(self._frames) - place) for place in range(self._waiting, 0, -1)]
-        self._frames.clear()
-        self._waiting = 0
-        return rest
-
-    def _smoothed(self, place: int) -> Points | None:
-        """Of the frame at `place` in the window, from those around it that the window still holds."""
-        frames = list(self._frames)
+    def _answer(self, values: Sequence[Points | None], place: int) -> Points | None:
+        frames = [_NO_FACE if value is None else value for value in values]
         if not np.isfinite(frames[place]).all():
             return None
         first = last = place
