@@ -32,7 +32,7 @@ LAYERS = [
 ]
 # The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
 PURE = [
-    *("alignment", "boxes", "masks", "blending", "records", "image_processing", "core"),
+    *("alignment", "boxes", "masks", "blending", "records", "image_processing", "core", "overlap", "stopwatch"),
     *("tracking/cuts", "tracking/tracks", "tracking/people", "tracking/matching", "tracking/gaps"),
     *("steadying/smoothing", "steadying/landmark_smoothing", "steadying/record_smoothing", "steadying/fading"),
     *("steadying/window", "steadying/motion"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
 from utils.inference.records import AlignedFace, Appearance, Composition, Face, Identity, Image, ModelPack
+from utils.inference.stopwatch import stage
 from utils.inference.tracking.cuts import CutDetector
 from utils.inference.tracking.tracks import Tracker
 
@@ -145,7 +146,8 @@ def _generate(pending: Sequence[_PendingFrame], pack: ModelPack, most_faces: int
     generated = []
     for first in range(0, len(aligned), most_faces):
         last = first + most_faces
-        generated += pack.generator.generate(aligned[first:last], identities[first:last])
+        with stage("generate"):
+            generated += pack.generator.generate(aligned[first:last], identities[first:last])
     place = 0
     for frame in pending:
         count = len(frame.aligned)

@@ -13,6 +13,7 @@ from utils.inference.blending import paste_back, warp_to_frame
 from utils.inference.boxes import drop_duplicates
 from utils.inference.occlusion.visibility import refine_visible
 from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, Mask, ModelPack, Treatment
+from utils.inference.stopwatch import stage
 
 Matte: TypeAlias = NDArray[np.uint16]
 MATTE_FULL = 65_535
@@ -40,6 +41,7 @@ def find_faces(
     return drop_duplicates([face for face in located if face is not None]), best_score
 
 
+@stage("align")
 def crop_face(frame: Image, face: Face, pack: ModelPack, seed: int, treatment: Treatment = UNTREATED) -> AlignedFace:
     """Cut a face out of its frame as the pack's generator expects it, and find the edge of what is in front of it.
 
@@ -57,6 +59,7 @@ def crop_face(frame: Image, face: Face, pack: ModelPack, seed: int, treatment: T
     return replace(aligned, visible=refine_visible(aligned.crop, coarse))
 
 
+@stage("blend")
 def get_final_image(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Image:
     """Put generated faces back into their frame, one after another, behind what is in front of them.
 

@@ -16,6 +16,7 @@ import av
 
 from utils.errors import UnreadableInput
 from utils.inference.records import Image
+from utils.inference.stopwatch import stage
 from utils.inference.video.codecs import Encoding, choose_encoding
 from utils.inference.video.colour_tags import ColourTags
 from utils.inference.video.encoding import SegmentEncoder, write_segment
@@ -176,7 +177,8 @@ def _decode(video: VideoInfo, first_pts: int | None, seek_pts: int | None) -> Ge
         for packet in packets:
             stamps.note(packet)
             try:
-                frames = packet.decode()
+                with stage("decode"):
+                    frames = packet.decode()
             except av.FFmpegError:
                 damaged += 1
                 continue

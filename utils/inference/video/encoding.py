@@ -21,6 +21,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from utils.errors import UnwritableOutput
+from utils.inference.stopwatch import stage
 from utils.inference.video.codecs import Encoding, encoder_options
 from utils.inference.video.planes import Planes
 from utils.inference.video.probing import VideoInfo, media_url
@@ -72,8 +73,9 @@ class SegmentEncoder:
         process = self._running()
         assert process.stdin is not None
         try:
-            for plane in planes:
-                process.stdin.write(np.ascontiguousarray(plane).data.cast("B"))
+            with stage("encode"):
+                for plane in planes:
+                    process.stdin.write(np.ascontiguousarray(plane).data.cast("B"))
         except OSError as error:  # a broken pipe, or EINVAL on Windows: ffmpeg has said why
             raise self._failure() from error
         self.frame_count += 1
@@ -87,8 +89,9 @@ class SegmentEncoder:
         process = self._running()
         try:
             assert process.stdin is not None
-            process.stdin.close()
-            status = process.wait()
+            with stage("encode"):
+                process.stdin.close()
+                status = process.wait()
         except OSError as pipe_error:
             raise self._failure() from pipe_error
         except BaseException:

@@ -11,6 +11,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from utils.inference.records import Image
+from utils.inference.stopwatch import stage
 from utils.inference.video.codecs import Encoding
 from utils.inference.video.colour_tags import (
     MATRICES,
@@ -60,6 +61,7 @@ class StoredFrame:
     picture: Any = None
 
 
+@stage("decode")
 def to_upright_bgr(frame: Any, video: VideoInfo) -> Image:
     """One decoded frame as (H, W, 3) BGR uint8 of the video's upright size, by its own matrix and range; PQ as a usual display shows it."""
     _name_matrix(frame)
@@ -75,6 +77,7 @@ def to_upright_bgr(frame: Any, video: VideoInfo) -> Image:
     return np.ascontiguousarray(image)
 
 
+@stage("encode")
 def encodable(frame: StoredFrame, result: Image, video: VideoInfo, encoding: Encoding) -> Planes:
     """The planes to encode for a frame that became `result`; where `result` equals `frame.bgr` they are the original's own samples.
 

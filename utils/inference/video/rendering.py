@@ -12,6 +12,7 @@ from typing import TypeAlias
 from utils.errors import BadArgument
 from utils.inference.core import finish
 from utils.inference.frame_records import FrameRecord
+from utils.inference.overlap import ahead
 from utils.inference.records import Composition, Image
 from utils.inference.video.codecs import Encoding, choose_encoding
 from utils.inference.video.colour_tags import HDR_TRANSFERS
@@ -72,7 +73,7 @@ def render_beside(frames: Iterable[tuple[StoredFrame, FrameRecord]], generate: G
             waiting.append(frame)
             yield frame.bgr, record
 
-    for composition in generate(pictures()):
+    for composition in ahead(generate(pictures())):
         yield RenderedFrame(waiting.popleft(), composition, finish(composition))
 
 

@@ -18,6 +18,7 @@ from utils.errors import UnreadableInput
 from utils.inference.core import Analysis
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.occlusion.marking import learn_clear_faces
+from utils.inference.overlap import ahead
 from utils.inference.plan import SwapCount, mask_chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack
 from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
@@ -54,7 +55,7 @@ def analyse_video(
 ) -> tuple[Analysis, list[int]]:
     """Write the record of every frame, from the last checkpoint on if there is one; return what was seen, and the time stamps."""
     analysis, pts = _restore(pack, similarity_th, workspace)
-    frames = get_target(video, pts[-1] if pts else None)
+    frames = ahead(get_target(video, pts[-1] if pts else None))
     remaining = None if video.frame_count_estimate is None else max(0, video.frame_count_estimate - len(pts))
     with workspace.seen.open("a", encoding="utf-8") as file:
         for record in analysis.analyse(progress(islice(frames, bool(pts), None), "analyse", remaining)):
@@ -147,7 +148,7 @@ def render_video(
     if done == len(segments):
         return segments
     first = timeline.sources[starts[done]]
-    decoded = get_frames(video, pts[first] if first else None)
+    decoded = ahead(get_frames(video, pts[first] if first else None))
     records = islice(read_records(workspace.planned), first, None)
     frames = _Numbered(iter(progress(_checked_frames(decoded, records), "swap", len(pts) - first)), first)
     for segment, start in zip(segments[done:], starts[done:], strict=True):
