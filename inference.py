@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -23,15 +24,18 @@ from typing import TYPE_CHECKING
 from utils.errors import BadArgument, SwapError, UnwritableOutput
 from utils.files import refuse_to_overwrite
 from utils.flags import build_parser
+from utils.inference.stopwatch import stage
 from utils.model_files.flags import manage_weights
+from utils.pack_flags import choose_pack, ghost_options
 from utils.version import __version__
 from utils.video_flags import refuse_output_flags, video_options
 
 if TYPE_CHECKING:
-    from models.packs import GhostOptions
     from utils.inference.face_swapper import FaceSwapper
     from utils.inference.records import Identity, ModelPack
+    from utils.inference.request import SwapReport
     from utils.inference.video.swap import Item
+    from utils.pictures import Picture
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE / "examples"
@@ -40,7 +44,6 @@ ENDING_SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 ]
 VENV_PYTHON = ".venv/bin/python, which 'make venv' makes"
-GHOST_FLAGS = ("G_path", "backbone", "num_blocks", "crop_size", "det_size", "precision", "use_sr", "export_onnx")
 
 
 def complete(args: argparse.Namespace) -> argparse.Namespace:
@@ -89,51 +92,14 @@ def init_models(args: argparse.Namespace) -> ModelPack:
     """
     from models.packs import load_builtin_pack, load_ghost_pack
 
-    name = choose_pack(args)
+    name, reason = choose_pack(args)
+    if reason:
+        note(args, f"pack: {name} ({reason})")
     if name == "ghost":
         return load_ghost_pack(ghost_options(args), args.det_thresh)
     if args.device.startswith("cuda"):
         raise BadArgument(f"--device {args.device}: the builtin pack runs on the CPU only; leave the flag out")
     return load_builtin_pack(args.det_thresh)
-
-
-def choose_pack(args: argparse.Namespace) -> str:
-    """`ghost` or `builtin`; says which and why when the choice is automatic.
-
-    Raises:
-        BadArgument: if flags of the ghost pack come with the builtin one.
-    """
-    from utils.model_files.state import has_pack
-
-    asked = [f"--{flag}" for flag in GHOST_FLAGS if getattr(args, flag)]
-    if args.pack == "builtin" and asked:
-        raise BadArgument(f"{asked[0]} needs the ghost pack; leave it out, or say --pack ghost")
-    if args.pack != "auto":
-        return str(args.pack)
-    if asked:
-        note(args, f"pack: ghost ({asked[0]} asks for it)")
-        return "ghost"
-    if has_pack("ghost"):
-        note(args, "pack: ghost (its files are here)")
-        return "ghost"
-    note(args, "pack: builtin (the ghost pack's files are not all here, see --list_weights)")
-    return "builtin"
-
-
-def ghost_options(args: argparse.Namespace) -> GhostOptions:
-    """What the flags say about the ghost pack."""
-    from models.packs import GhostOptions
-
-    given = {
-        "generator_path": args.G_path,
-        "backbone": args.backbone,
-        "num_blocks": args.num_blocks,
-        "crop_px": args.crop_size,
-        "det_size": tuple(args.det_size) if args.det_size else None,
-        "precision": args.precision,
-    }
-    said = {name: value for name, value in given.items() if value is not None}
-    return GhostOptions(use_sr=args.use_sr, batch_size=args.batch_size, device=args.device, **said)
 
 
 def note(args: argparse.Namespace, line: str) -> None:
@@ -183,31 +149,50 @@ def identify_people(swapper: FaceSwapper, people: Sequence[Sequence[Path]]) -> l
     return [swapper.combine(photos) for photos in identities]
 
 
-def run(args: argparse.Namespace) -> Path:
-    """Do what the flags say; return the path of the result."""
+@dataclass(frozen=True)
+class Job:
+    """What is swapped: loaded models, who is put in, who is replaced, and the target if it is a photo."""
+
+    swapper: FaceSwapper
+    sources: Sequence[Identity]
+    persons: Sequence[Identity]
+    picture: Picture | None
+
+
+@stage("start-up")
+def prepare(args: argparse.Namespace) -> Job:
+    """Load the models, and the photos that the flags name."""
     from utils.inference.face_swapper import FaceSwapper
     from utils.inference.video.frame_files import check_output
     from utils.inference.video.swap import no_progress
-    from utils.pictures import check_picture_extension, read_picture, write_picture
+    from utils.pictures import check_picture_extension, read_picture
 
     (check_picture_extension if args.image_to_image else check_output)(args.out)
     picture = read_picture(args.target) if args.image_to_image else None
+    progress = no_progress if args.quiet else show_progress
     swapper = FaceSwapper(
-        init_models(args),
-        args.similarity_th,
-        args.batch_size,
-        args.min_face,
-        args.strength,
-        no_progress if args.quiet else show_progress,
+        init_models(args), args.similarity_th, args.batch_size, args.min_face, args.strength, progress
     )
     sources = identify_people(swapper, args.source_paths)
-    persons = identify_people(swapper, args.target_faces_paths)
-    if picture is not None:
-        result, report = swapper.swap_image(picture.bgr, sources, persons, str(args.target), args.swap == "all")
-        write_picture(args.out, picture, result)
-    else:
-        everybody, options = args.swap == "all", args.video_options
-        report = swapper.swap_video(args.target, args.out, sources, persons, everybody, args.resume, options)
+    return Job(swapper, sources, identify_people(swapper, args.target_faces_paths), picture)
+
+
+def swap(args: argparse.Namespace, job: Job) -> SwapReport:
+    """Write the result."""
+    from utils.pictures import write_picture
+
+    everybody = args.swap == "all"
+    if job.picture is None:
+        swap_video, options = job.swapper.swap_video, args.video_options
+        return swap_video(args.target, args.out, job.sources, job.persons, everybody, args.resume, options)
+    result, report = job.swapper.swap_image(job.picture.bgr, job.sources, job.persons, str(args.target), everybody)
+    write_picture(args.out, job.picture, result)
+    return report
+
+
+def run(args: argparse.Namespace) -> Path:
+    """Do what the flags say; return the path of the result."""
+    report = swap(args, prepare(args))
     note(args, f"swapped {count(report.swaps, 'face')} in {count(report.frames, 'frame')}")
     return args.out
 

@@ -15,18 +15,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 STAGES = (
-    "decode",
-    "cuts",
-    "detect",
-    "landmarks",
-    "embed",
-    "lay flat",
-    "plan",
-    "align",
-    "generate",
-    "mask",
-    "blend",
-    "encode",
+    *("start-up", "decode", "cuts", "detect", "landmarks", "embed", "lay flat", "plan"),
+    *("align", "generate", "mask", "blend", "encode"),
 )
 """In the order in which a frame goes through them."""
 
