@@ -1,4 +1,4 @@
-# make demo | test | lint | gpu: each sets the machine up first (a .venv beside this file) and does nothing twice.
+# make demo | test | lint | bench | gpu: each sets the machine up first (a .venv beside this file) and does nothing twice.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 endif
 
-.PHONY: venv demo test lint gpu clean
+.PHONY: venv demo test lint bench gpu clean
 .DEFAULT_GOAL := demo
 
 venv: $(VENV)/installed
@@ -27,6 +27,9 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: venv
+	$(BIN)/python inference.py --benchmark $(FLAGS)
 
 # insightface depends on the CPU onnxruntime, which must not lie beside onnxruntime-gpu: install the rest, swap the two.
 gpu: $(VENV)/installed-gpu

@@ -16,11 +16,13 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from utils.benchmark.flags import PRINT_ONLY, without_benchmark_flags
 from utils.errors import BadArgument, SwapError, UnwritableOutput
 from utils.files import refuse_to_overwrite
 from utils.flags import build_parser
@@ -197,10 +199,19 @@ def run(args: argparse.Namespace) -> Path:
     return args.out
 
 
-def run_instead(args: argparse.Namespace) -> int | None:
+def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
     """Do what flags ask for instead of a swap; the exit code, or None if they ask for nothing."""
     if manage_weights(args):
         return 0
+    if args.benchmark:
+        from utils.benchmark.command import benchmark
+
+        path = None if args.benchmark == PRINT_ONLY else args.benchmark
+        flags, is_photo = without_benchmark_flags(argv), complete(args).image_to_image
+        tell_result(benchmark(flags, args.compare, args.rounds, is_photo, path, partial(note, args)))
+        return 0
+    if args.compare:
+        raise BadArgument("--compare is for --benchmark; leave it out")
     if args.list_faces:
         from utils.face_list import list_faces
         from utils.inference.video.swap import no_progress
@@ -254,10 +265,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     started = time.perf_counter()
     prepare_process()
+    argv = sys.argv[1:] if argv is None else argv
     args = build_parser(__version__).parse_args(argv)
     logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
     try:
-        ended = run_instead(args)
+        ended = run_instead(args, argv)
         if ended is not None:
             return ended
         tell_result(run(complete(args)))

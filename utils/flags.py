@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.packs import DEFAULTS, MIN_FACE_PX
+from utils.benchmark.flags import add_benchmark_flags
 from utils.devices import PRECISIONS, is_device_name
 from utils.model_files.flags import add_weight_flags
 from utils.video_flags import add_video_flags
@@ -236,6 +237,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     )
 
     add_weight_flags(parser)
+    add_benchmark_flags(parser)
     parser.add_argument(
         "--doctor",
         action="store_true",

@@ -66,6 +66,7 @@ class Analysis:
             ]
             yield FrameRecord(index, pts, cut, tuple(recorded))
 
+    @stage("lay flat")
     def _look(self, image: Image, face: Face) -> Appearance | None:
         return None if self.pack.surface is None else self.pack.surface.flatten(image, face)
 

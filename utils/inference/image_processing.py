@@ -34,10 +34,12 @@ def find_faces(
         The faces, best score first, each confirmed by the pack's landmarker if it has one; and the best detection score seen at all,
         for messages about images without a face.
     """
-    candidates, best_score = pack.detector.detect(image, thorough)
+    with stage("detect"):
+        candidates, best_score = pack.detector.detect(image, thorough)
     if pack.landmarker is None:
         return candidates, best_score
-    located = [pack.landmarker.locate(image, candidate) for candidate in drop_duplicates([*candidates, *known])]
+    with stage("landmarks"):
+        located = [pack.landmarker.locate(image, candidate) for candidate in drop_duplicates([*candidates, *known])]
     return drop_duplicates([face for face in located if face is not None]), best_score
 
 

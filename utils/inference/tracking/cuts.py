@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.records import Image
+from utils.inference.stopwatch import stage
 
 SMALL_SIZE = (64, 36)  # width, height
 LEAST_CHANGE = 6.0  # mean difference of the small pictures in CIELAB, of 255
@@ -37,6 +38,7 @@ class CutDetector:
     last: NDArray[np.uint8] | None = None
     changes: list[float] = field(default_factory=list)
 
+    @stage("cuts")
     def is_cut(self, image: Image) -> bool:
         """Take in the next frame, (H, W, 3) BGR uint8; the first two frames are no cuts."""
         small = cv2.resize(image, SMALL_SIZE, interpolation=cv2.INTER_AREA)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from utils.inference.boxes import box_iou
 from utils.inference.records import Embedder, Embedding, Face, Image, Points
+from utils.inference.stopwatch import stage
 from utils.inference.tracking.matching import cosine_similarities, match_faces
 
 LONGEST_GAP_FRAMES = 5  # that a face may be missing within one track
@@ -125,7 +126,7 @@ class Tracker:
         numbers = []
         for place, face in enumerate(faces):
             sighting = Sighting(frame, pts, replace(face, landmarks=None), worth_of(face))
-            look = partial(self.embedder.embed, image, face)
+            look = stage("embed")(partial(self.embedder.embed, image, face))
             track = continued.get(place)
             if track is not None and not self._verify(track, sighting, look, touching[place]):
                 track.disputed = True

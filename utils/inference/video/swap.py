@@ -21,6 +21,7 @@ from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.overlap import ahead
 from utils.inference.plan import SwapCount, mask_chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack
+from utils.inference.stopwatch import stage
 from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
 from utils.inference.tracking.people import Casting
 from utils.inference.tracking.tracks import FaceTrack, Tracker
@@ -94,6 +95,7 @@ def _restore(pack: ModelPack, similarity_th: float, workspace: Workspace) -> tup
     return analysis_from_json(state, last, pack, similarity_th), pts
 
 
+@stage("plan")
 def plan_video(
     video: VideoInfo,
     pack: ModelPack,

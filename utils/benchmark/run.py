@@ -1,0 +1,118 @@
+"""One measured swap, in a process of its own: `python -m utils.benchmark.run FIGURES.json together|apart FLAGS...`.
+
+`together` is the swap as a user runs it; `apart` runs its stages one after another, so that each has the machine to itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import inference
+from utils.errors import SwapError
+from utils.flags import build_parser
+from utils.inference.overlap import one_after_another
+from utils.inference.stopwatch import Stopwatch, measuring
+from utils.inference.video_processing import read_target
+from utils.version import __version__
+
+with contextlib.suppress(ModuleNotFoundError):  # not on Windows; memory is not measured there
+    import resource
+
+MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """What one run took.
+
+    Attributes:
+        pack: name, version and settings of the model pack.
+        size: width and height of the target, in pixels.
+        frames, faces: how many were read and swapped.
+        start_up_s: models and photos, without Python's own start.
+        swap_s: everything after that.
+        cpu_s: of all threads and children.
+        peak_mb: largest resident set of the process, without that of the encoder; None where the system does not tell.
+        stages: seconds by stage, see `utils.inference.stopwatch`.
+    """
+
+    pack: str
+    size: tuple[int, int]
+    frames: int
+    faces: int
+    start_up_s: float
+    swap_s: float
+    cpu_s: float
+    peak_mb: float | None
+    stages: dict[str, float]
+
+
+def measure(flags: Sequence[str], apart: bool) -> RunFigures:
+    """Swap as the flags say.
+
+    Raises:
+        SwapError: as the swap does.
+    """
+    args = inference.complete(build_parser(__version__).parse_args(flags))
+    stopwatch = Stopwatch()
+    with measuring(stopwatch), one_after_another() if apart else contextlib.nullcontext():
+        started = time.perf_counter()
+        job = inference.prepare(args)
+        ready = time.perf_counter()
+        report = inference.swap(args, job)
+        done = time.perf_counter()
+    pack = job.swapper.pack
+    name = ", ".join(text for text in (f"{pack.name} {pack.version}", pack.settings) if text)
+    peak_mb, cpu_s = _resources()
+    return RunFigures(
+        name,
+        _target_size(args, job),
+        report.frames,
+        report.swaps,
+        ready - started,
+        done - ready,
+        cpu_s,
+        peak_mb,
+        dict(stopwatch.seconds),
+    )
+
+
+def _target_size(args: argparse.Namespace, job: inference.Job) -> tuple[int, int]:
+    if job.picture is not None:
+        height, width = job.picture.bgr.shape[:2]
+        return width, height
+    video = read_target(args.target, args.video_options)
+    return video.width, video.height
+
+
+def _resources() -> tuple[float | None, float]:
+    """Peak of this process in megabytes, and CPU seconds of it and its children."""
+    if "resource" not in globals():
+        return None, time.process_time()
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return own.ru_maxrss * MAXRSS_BYTES / 1e6, seconds
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write the figures; return the exit code."""
+    figures_path, how, *flags = sys.argv[1:] if argv is None else argv
+    inference.prepare_process()
+    try:
+        figures = measure(flags, how == "apart")
+    except SwapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    Path(figures_path).write_text(json.dumps(asdict(figures)), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
