@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -164,17 +165,18 @@ class Job:
 @stage("start-up")
 def prepare(args: argparse.Namespace) -> Job:
     """Load the models, and the photos that the flags name."""
-    from utils.inference.face_swapper import FaceSwapper
-    from utils.inference.video.frame_files import check_output
-    from utils.inference.video.swap import no_progress
-    from utils.pictures import check_picture_extension, read_picture
+    with ThreadPoolExecutor() as beside:
+        loading = beside.submit(init_models, args)  # beside the imports
+        from utils.inference.face_swapper import FaceSwapper
+        from utils.inference.video.frame_files import check_output
+        from utils.inference.video.swap import no_progress
+        from utils.pictures import check_picture_extension, read_picture
 
-    (check_picture_extension if args.image_to_image else check_output)(args.out)
-    picture = read_picture(args.target) if args.image_to_image else None
-    progress = no_progress if args.quiet else show_progress
-    swapper = FaceSwapper(
-        init_models(args), args.similarity_th, args.batch_size, args.min_face, args.strength, progress
-    )
+        (check_picture_extension if args.image_to_image else check_output)(args.out)
+        picture = read_picture(args.target) if args.image_to_image else None
+        progress = no_progress if args.quiet else show_progress
+        pack = loading.result()
+    swapper = FaceSwapper(pack, args.similarity_th, args.batch_size, args.min_face, args.strength, progress)
     sources = identify_people(swapper, args.source_paths)
     return Job(swapper, sources, identify_people(swapper, args.target_faces_paths), picture)
 

@@ -6,6 +6,7 @@ Importing this loads no model and none of the libraries that run them.
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -173,19 +174,26 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
 
     defaults = DEFAULTS["builtin"]
     threshold = defaults.det_thresh if det_thresh is None else det_thresh
-    detector = BlazeFaceDetector(
-        builtin_file("face_detection_back.onnx"),
-        builtin_file("face_detection_full_range.onnx"),
-        threshold,
-    )
     triangles = np.load(builtin_file("face_mesh_triangles.npy"))
+    with ThreadPoolExecutor() as beside:  # models are read, and graphs optimised, without Python's lock
+        embedder = beside.submit(
+            DlibEmbedder, builtin_file("dlib_face_recognition.onnx"), builtin_file("dlib_face_mean.npy")
+        )
+        landmarker = beside.submit(AttentionMesh, builtin_file("face_mesh_attention.onnx"))
+        detector = beside.submit(
+            BlazeFaceDetector,
+            builtin_file("face_detection_back.onnx"),
+            builtin_file("face_detection_full_range.onnx"),
+            threshold,
+        )
+        generator = MeshGenerator(triangles)
     return ModelPack(
         name="builtin",
         version=builtin_version(),
-        detector=detector,
-        landmarker=AttentionMesh(builtin_file("face_mesh_attention.onnx")),
-        embedder=DlibEmbedder(builtin_file("dlib_face_recognition.onnx"), builtin_file("dlib_face_mean.npy")),
-        generator=MeshGenerator(triangles),
+        detector=detector.result(),
+        landmarker=landmarker.result(),
+        embedder=embedder.result(),
+        generator=generator,
         similarity_th=defaults.similarity_th,
         settings=f"detection score {threshold:g}",
         make_smoother=partial(LandmarkSmoother, RIGID),
