@@ -66,7 +66,9 @@ def to_upright_bgr(frame: Any, video: VideoInfo) -> Image:
     """One decoded frame as (H, W, 3) BGR uint8 of the video's upright size, by its own matrix and range; PQ as a usual display shows it."""
     _name_matrix(frame)
     width, height = _stored_size(video)
-    image: Image = frame.reformat(width, height, "bgr24", interpolation=TO_BGR).to_ndarray()
+    # By way of planes, which swscale makes in two thirds of the time; the numbers are the same.
+    green, blue, red = _planes(frame.reformat(width, height, "gbrp", interpolation=TO_BGR), LAYOUTS["yuv444p"])
+    image = cv2.merge([blue, green, red]).astype(np.uint8, copy=False)
     if video.mirrored:
         image = np.ascontiguousarray(image[:, ::-1])
     if video.rotation_deg:

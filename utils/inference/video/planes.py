@@ -7,6 +7,7 @@ changed keeps its very value: its depth, its range, its chroma. Pure functions o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import cv2
@@ -30,6 +31,7 @@ LUMA_WEIGHTS = {
 BT601 = 6
 RANGE_LIMITED, RANGE_FULL = 1, 2
 # H.273: a chroma sample of 4:2:0 and 4:2:2 lies on the left one of its two columns.
+DEPTHS = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
 LEFT_SITED = np.array([[0.25, 0.5, 0.25]], np.float32)
 
 
@@ -97,17 +99,12 @@ def add_difference(
     if levels is not None:
         new, old = cv2.LUT(new, levels), cv2.LUT(old, levels)
     difference = cv2.subtract(new, old, dtype=cv2.CV_32F)
-    blue, green, red = cv2.split(difference)
-    red_weight, blue_weight = LUMA_WEIGHTS.get(matrix, LUMA_WEIGHTS[BT601])
-    luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
-    luma_step, chroma_step = _steps(layout.bits, colour_range)
-    chroma_blue = _to_chroma_size((blue - luma) * (chroma_step / (2 * (1 - blue_weight))), layout)
-    chroma_red = _to_chroma_size((red - luma) * (chroma_step / (2 * (1 - red_weight))), layout)
+    luma, blue, red = cv2.split(cv2.transform(difference, _bgr_to_planes(matrix, layout.bits, colour_range)))
     x, y = left // layout.columns, top // layout.rows
     return (
-        _added(planes[0], luma * luma_step, left, top, layout.bits),
-        _added(planes[1], chroma_blue, x, y, layout.bits),
-        _added(planes[2], chroma_red, x, y, layout.bits),
+        _added(planes[0], luma, left, top, layout.bits),
+        _added(planes[1], _to_chroma_size(blue, layout), x, y, layout.bits),
+        _added(planes[2], _to_chroma_size(red, layout), x, y, layout.bits),
     )
 
 
@@ -143,6 +140,17 @@ def _changed_region(before: Image, after: Image, layout: PixelLayout) -> tuple[i
     return int(left), int(top), int(min(right, width)), int(min(bottom, height))
 
 
+@cache
+def _bgr_to_planes(matrix: int, bits: int, colour_range: int) -> NDArray[np.float32]:
+    """(3, 3) float32: from a difference of 8-bit BGR to one of Y, Cb, Cr (H.273, 8.3)."""
+    red, blue = LUMA_WEIGHTS.get(matrix, LUMA_WEIGHTS[BT601])
+    luma = np.array([blue, 1 - red - blue, red])
+    luma_step, chroma_step = _steps(bits, colour_range)
+    chroma_blue = (np.array([1, 0, 0]) - luma) * chroma_step / (2 * (1 - blue))
+    chroma_red = (np.array([0, 0, 1]) - luma) * chroma_step / (2 * (1 - red))
+    return np.stack([luma * luma_step, chroma_blue, chroma_red]).astype(np.float32)
+
+
 def _steps(bits: int, colour_range: int) -> tuple[float, float]:
     """Steps of luma, and of chroma from lowest to highest, for one level of 8-bit RGB (H.273, 8.3)."""
     if colour_range == RANGE_FULL:
@@ -154,13 +162,13 @@ def _steps(bits: int, colour_range: int) -> tuple[float, float]:
 
 def _to_chroma_size(difference: NDArray[np.float32], layout: PixelLayout) -> NDArray[np.float32]:
     """Filter and thin out to the chroma plane's size."""
-    if layout.columns == 2:
-        filtered = cv2.filter2D(difference, -1, LEFT_SITED, borderType=cv2.BORDER_REPLICATE)
-        difference = filtered[:, ::2].astype(np.float32, copy=False)
     if layout.rows == 2:
         if difference.shape[0] % 2:
             difference = np.concatenate([difference, difference[-1:]])
         difference = (difference[0::2] + difference[1::2]) * np.float32(0.5)
+    if layout.columns == 2:
+        filtered = cv2.filter2D(difference, -1, LEFT_SITED, borderType=cv2.BORDER_REPLICATE)
+        difference = filtered[:, ::2].astype(np.float32, copy=False)
     return difference
 
 
@@ -168,5 +176,5 @@ def _added(plane: Plane, difference: NDArray[np.float32], left: int, top: int, b
     height, width = difference.shape
     result = plane.copy()
     part = result[top : top + height, left : left + width]
-    part[:] = np.clip(np.rint(part + difference), 0, 2**bits - 1)
+    part[:] = np.minimum(cv2.add(part, difference, dtype=DEPTHS[part.dtype]), 2**bits - 1)  # cv2 rounds and saturates
     return result
