@@ -60,16 +60,22 @@ def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine, str
     Source: GHOST, get_final_image. It blends the whole frame and truncates; here the mask's region is blended and rounded.
     """
     result = frame.copy()
-    warped = warp_to_frame(face, mask, frame_to_crop, frame.shape[0], frame.shape[1], strength)
-    if warped is None:
-        return result
-    below = result[warped.place]
-    blended = cv2.subtract(warped.image, below, dtype=cv2.CV_32F)
-    blended *= warped.weight[..., None]
-    blended += below
-    np.rint(blended, out=blended)
-    below[:] = np.clip(blended, 0, 255, out=blended)
+    lay_over(result, warp_to_frame(face, mask, frame_to_crop, frame.shape[0], frame.shape[1], strength))
     return result
+
+
+def lay_over(frame: Image, warped: WarpedFace | None) -> None:
+    """Blend a face into its frame, in place; no other pixel than those of its rectangle is looked at."""
+    if warped is None:
+        return
+    below = frame[warped.place]
+    change = weigh(cv2.subtract(warped.image, below, dtype=cv2.CV_32F), warped.weight)
+    cv2.add(below, change, dst=below, dtype=cv2.CV_8U)  # rounds
+
+
+def weigh(image: NDArray[np.float32], weight: Mask) -> NDArray[np.float32]:
+    """`image` (H, W) or (H, W, C), every channel multiplied by `weight` (H, W); five times as fast as broadcasting."""
+    return cv2.multiply(image, weight if image.ndim == 2 else cv2.merge([weight] * image.shape[2]))
 
 
 def warp_to_frame(
@@ -139,10 +145,11 @@ def blend_bands(
     for _ in range(levels):
         coarse = cv2.pyrDown(difference)
         difference -= cv2.pyrUp(coarse, dstsize=difference.shape[1::-1])
-        difference *= weight[..., None]
-        stack.append(difference)
+        stack.append(weigh(difference, weight))
         difference, weight = coarse, cv2.pyrDown(weight)
-    blended = difference * weight[..., None]
+    blended = weigh(difference, weight)
     for band in reversed(stack):
-        blended = band + cv2.pyrUp(blended, dstsize=band.shape[1::-1])
-    return blended + background
+        blended = cv2.pyrUp(blended, dstsize=band.shape[1::-1])
+        blended += band
+    blended += background
+    return blended
