@@ -19,6 +19,7 @@ SKIN_SPREAD_FLOOR = (7.0, 3.5, 3.5)  # L, a, b: no skin is taken to be more unif
 SKIN_SHADOW_WEIGHT, SKIN_LIGHT_WEIGHT = 0.7, 0.5  # lightness varies over a face more than colour does
 SKIN_INSIDE, SKIN_OUTSIDE = 2.24, 4.48  # deviations up to which a pixel is skin, and from which on it is not
 SKIN_FEWEST_PIXELS = 12
+SMALLEST_SIGMA_PX = 2.0  # down to which a picture is shrunk before it is blurred
 GREY_CHROMA = 1.5  # mean |a|, |b| below which a picture is black and white
 
 
@@ -61,7 +62,10 @@ def masked_blur(image: FloatImage, mask: FloatImage, sigma_px: float) -> FloatIm
 def _blur_small(image: FloatImage, sigma_px: float, border: int = cv2.BORDER_DEFAULT) -> FloatImage:
     """Gaussian blur of a picture that is shrunk as far as that loses nothing."""
     factor = 1
-    while sigma_px / (2 * factor) >= 2.5 and image.shape[0] % (2 * factor) == image.shape[1] % (2 * factor) == 0:
+    while (
+        sigma_px / (2 * factor) >= SMALLEST_SIGMA_PX
+        and image.shape[0] % (2 * factor) == image.shape[1] % (2 * factor) == 0
+    ):
         factor *= 2
     if factor > 1:
         size = (image.shape[1] // factor, image.shape[0] // factor)

@@ -16,8 +16,7 @@ from models.mesh.detail import FEATURES, SKIN, emphasise, match_detail
 from models.mesh.eyes import give_source_eyes, lay_in, warp_opening
 from models.mesh.masks import analyse, make_mask
 from models.mesh.motion import match_motion
-from models.mesh.raster import Way
-from models.mesh.render import Drawing, draw_mesh, follow
+from models.mesh.render import Drawing, draw_mesh
 from models.mesh.shape import blend_shape
 from models.mesh.texture import SizedTexture, SourceTexture, prepare_texture
 from models.mesh.tone import apply_tone, estimate_tone
@@ -95,7 +94,9 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     drawing = draw_mesh(blend_shape(target.points, best.photo.points_at(size), topology), size, topology)
     shares = _choose_skins(textures, target.points, topology, size)
     *to_skins, to_target = drawing.shifts_to([*(skin.skin_points for skin, _ in shares), target.points])
-    warped = _mix([(_warp(skin, shift, drawing), share) for (skin, share), shift in zip(shares, to_skins, strict=True)])
+    warped = _mix(
+        [(drawing.warp(skin.skin, shift), share) for (skin, share), shift in zip(shares, to_skins, strict=True)]
+    )
     seen = analyse(target, warped, drawing, aligned.visible)
     area, points = drawing.area, drawing.points
     below = area.of(target.image)
@@ -123,12 +124,6 @@ def _choose_skins(
     return [(textures[index].sized(size), share) for index, share in share_views(turn_of(target, topology), turns)]
 
 
-def _warp(texture: SizedTexture, shift: Way, drawing: Drawing) -> FloatImage:
-    """The source's skin on the drawing's area, LAB."""
-    way = follow(shift, drawing.origin, texture.skin.shape[0] / drawing.size)
-    return cv2.remap(texture.skin, way, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
 def _mix(pictures: Sequence[tuple[FloatImage, float]]) -> FloatImage:
     """The mean of one or two weighted pictures."""
     (first, share), *rest = pictures
@@ -149,11 +144,14 @@ def _join(face: FloatImage, target: Image, mask: Mask, drawing: Drawing, visible
     """
     area, size = drawing.area, target.shape[0]
     background = area.of(target).astype(np.float32)
-    face = background + weigh(face - background, drawing.covered())
+    change = weigh(face - background, drawing.covered())
     if visible is not None:
-        background += weigh(face - background, 1 - area.of(visible))
+        shown = area.of(visible)
+        background += weigh(change, 1 - shown)
+        change = weigh(change, shown)
     mask = cv2.resize(mask, background.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    joined = emphasise(blend_bands(face, background, mask, round(np.log2(size / COARSEST_PX))))
+    background += blend_bands(change, mask, round(np.log2(size / COARSEST_PX)))
+    joined = emphasise(background)
     image, paste = target.copy(), np.zeros((size, size), np.float32)
     area.of(image)[:] = cv2.convertScaleAbs(np.maximum(joined, 0, out=joined))
     # The joint is made; what is pasted must be this picture wherever it differs from the frame.

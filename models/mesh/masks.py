@@ -18,7 +18,7 @@ from models.mesh.canvas import Area, FloatImage, Pixel, Portrait, resize_points
 from models.mesh.colour import blur, skin_likeness, to_lab
 from models.mesh.raster import fill_polygons
 from models.mesh.render import Drawing
-from utils.inference.records import Image, Mask, Points
+from utils.inference.records import Mask, Points
 
 ANALYSIS_PX = 128  # side of the small canvas
 FEATURE_MARGIN_PX = 3
@@ -35,7 +35,7 @@ class Analysis:
 
     Attributes:
         target, warped: (h, w, 3) LAB, averaged over the pixels of the full canvas.
-        target_grain, warped_grain: the same, BGR uint8 and LAB, picked without averaging: they have the spread of single pixels.
+        target_grain, warped_grain: the same, picked without averaging, so that they have the spread of single pixels.
         target_points, points: (478, 3) landmarks of the target, and of the result, on the whole canvas of ANALYSIS_PX.
         area: of the canvas.
         face: inside the mesh, openings excluded.
@@ -48,7 +48,7 @@ class Analysis:
 
     target: FloatImage
     warped: FloatImage
-    target_grain: Image
+    target_grain: FloatImage
     warped_grain: FloatImage
     target_points: Points
     points: Points
@@ -100,7 +100,7 @@ def analyse(target: Portrait, warped: FloatImage, drawing: Drawing, visible: Mas
     return Analysis(
         target=target_lab,
         warped=warped_lab,
-        target_grain=_pick(below, shape),
+        target_grain=to_lab(_pick(below, shape)),
         warped_grain=_pick(warped, shape),
         target_points=target_points,
         points=points,

@@ -44,8 +44,8 @@ def draw_triangle_ids(points: Points, triangles: Indices, size: int, behind: int
         (size, size) int32: one more than the triangle's row, 0 where there is none.
     """
     depth = points[:, 2][triangles].sum(1)
-    depth[len(triangles) - behind :] = np.inf
-    far_first = np.argsort(-depth, kind="stable")
+    depth[len(triangles) - behind :] += np.ptp(depth)
+    far_first = np.argsort(-depth)
     corners = points[triangles[far_first], :2]  # (T, 3, 2)
     downwards = np.argsort(corners[..., 1], 1)[..., None]
     x, y = np.take_along_axis(corners, downwards, 1).T  # (3, T) each: upper, middle and lower corner

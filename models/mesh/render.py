@@ -80,9 +80,9 @@ def _spread_weight(own_weight: NDArray[np.float64], points: Points, topology: Me
 
 def _continue(values: FloatImage, ids: IdMap, reach_px: float) -> FloatImage:
     """Beyond the mesh, for about `reach_px`, `values` (H, W) or (H, W, C) go on as they are at its rim."""
-    inside = ids > 0
+    inside = (ids > 0).view(np.uint8)
     around = masked_blur(values, inside.astype(np.float32), reach_px / 3)
-    return np.where(inside if values.ndim == 2 else inside[..., None], values, around)
+    return cv2.copyTo(values, inside, around)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +124,22 @@ class Drawing:
     def shifts_to(self, faces: Sequence[Points]) -> list[Way]:
         """For each of some faces, (468 or more, 2 or more) landmarks on the full canvas: how far off the same point of the face lies there.
 
-        In pixels of the full canvas, for the pixels of half the area.
+        In pixels of the full canvas, for the pixels of half the area; 0 outside of the mesh.
         """
         shifts = np.hstack([face[:VERTEX_COUNT, :2] - self.points[:VERTEX_COUNT, :2] for face in faces])
         table = triangle_affines(resize_points(self.points, 0.5), self.topology.closed, shifts)
         planes = interpolate(self.ids, table, self.area.origin(self.size // 2))
-        return [_continue(cv2.merge(planes[at : at + 2]), self.ids, EDGE_PX) for at in range(0, len(planes), 2)]
+        return [cv2.merge(planes[at : at + 2]) for at in range(0, len(planes), 2)]
+
+    def warp(self, picture: FloatImage, shift: Way) -> FloatImage:
+        """`picture` of a face, square and showing what its canvas shows, drawn on the area of the full canvas and a little beyond the mesh.
+
+        Args:
+            picture: (T, T, C).
+            shift: to its landmarks, from `shifts_to`.
+        """
+        way = follow(_continue(shift, self.ids, EDGE_PX), self.origin, picture.shape[0] / self.size)
+        return cv2.remap(picture, way, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def draw_mesh(points: Points, size: int, topology: MeshTopology) -> Drawing:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import EYES, LIPS_INNER, LIPS_OUTER
 from models.mesh.canvas import FloatImage
-from models.mesh.colour import Channels, blur, masked_blur, scale_channels, spread_ratio, to_lab
+from models.mesh.colour import Channels, blur, masked_blur, scale_channels, spread_ratio
 from models.mesh.masks import ANALYSIS_PX, Analysis
 from utils.inference.records import Points
 
@@ -50,11 +51,10 @@ class Tone:
 
 @dataclass(frozen=True, eq=False)
 class Skin:
-    """Pixels of skin: mean and standard deviation of LAB, (3,) each, and the lightness under which nearly all of them lie."""
+    """Pixels of skin: mean and standard deviation of LAB, (3,) each."""
 
     mean: Channels
     spread: Channels
-    brightest: float
 
 
 def estimate_tone(seen: Analysis) -> Tone:
@@ -62,7 +62,7 @@ def estimate_tone(seen: Analysis) -> Tone:
     bare = seen.bare_skin
     if bare.sum() < FEWEST_SKIN_PIXELS:
         return Tone(np.ones(3), np.zeros(3), np.zeros_like(seen.warped), float("inf"))
-    wanted, present = _measure(to_lab(seen.target_grain[bare][None])), _measure(seen.warped_grain[bare][None])
+    wanted, present = _measure(seen.target_grain, bare), _measure(seen.warped_grain, bare)
     gain = _gains(wanted, present)
     offset = wanted.mean - gain * present.mean
     matched = scale_channels(seen.warped, gain, offset)
@@ -76,7 +76,8 @@ def estimate_tone(seen: Analysis) -> Tone:
     light += _shade_eyes(seen, np.ascontiguousarray(missing[..., 0]))
     finer += _tint_lips(seen, wanted, present, chroma - finer, float(gain[1:].min()))
     field = cv2.merge([light, *(whole + fine for whole, fine in zip(tint, cv2.split(finer), strict=True))])
-    return Tone(gain, offset, field, wanted.brightest - HIGHLIGHT_KNEE)
+    knee = float(np.percentile(seen.target_grain[bare, 0], HIGHLIGHT_PERCENTILE)) - HIGHLIGHT_KNEE
+    return Tone(gain, offset, field, knee)
 
 
 def apply_tone(lab: FloatImage, tone: Tone) -> FloatImage:
@@ -92,10 +93,9 @@ def apply_tone(lab: FloatImage, tone: Tone) -> FloatImage:
     return toned
 
 
-def _measure(lab: FloatImage) -> Skin:
-    """What tone needs to know of some pixels, (1, N, 3)."""
-    mean, spread = (values.ravel() for values in cv2.meanStdDev(lab))
-    return Skin(mean, spread, float(np.percentile(lab[..., 0], HIGHLIGHT_PERCENTILE)))
+def _measure(lab: FloatImage, where: NDArray[np.bool_]) -> Skin:
+    mean, spread = (values.ravel() for values in cv2.meanStdDev(lab, mask=where.view(np.uint8)))
+    return Skin(mean, spread)
 
 
 def _gains(wanted: Skin, present: Skin) -> Channels:
@@ -123,12 +123,18 @@ def _tint_lips(seen: Analysis, wanted: Skin, present: Skin, missing: FloatImage,
     inside, target_inside = lips > 0.5, target_lips * seen.visible > 0.5
     if min(inside.sum(), target_inside.sum()) < LIPS_FEWEST_PIXELS:
         return np.zeros_like(missing)
-    source_contrast = seen.warped[inside, 1:].mean(0) - present.mean[1:]
-    target_contrast = seen.target[target_inside, 1:].mean(0) - wanted.mean[1:]
+    source_contrast = _chroma_of(seen.warped, inside) - present.mean[1:]
+    target_contrast = _chroma_of(seen.target, target_inside) - wanted.mean[1:]
     contrast = LIPS_SHARE * min(1.0, fade) * source_contrast + (1 - LIPS_SHARE) * target_contrast
-    shift = wanted.mean[1:] + contrast - (seen.target[inside, 1:] - missing[inside]).mean(0)
+    matched = _chroma_of(seen.target, inside) - cv2.mean(missing, inside.view(np.uint8))[:2]
+    shift = wanted.mean[1:] + contrast - matched
     soft = blur(lips, LIPS_EDGE_PX)
     return cv2.merge([soft * np.float32(step) for step in shift])
+
+
+def _chroma_of(lab: FloatImage, where: NDArray[np.bool_]) -> Channels:
+    """Mean a and b of some pixels, (2,)."""
+    return np.array(cv2.mean(lab, where.view(np.uint8))[1:3])
 
 
 def _lips(seen: Analysis, points: Points) -> FloatImage:

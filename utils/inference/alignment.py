@@ -108,7 +108,8 @@ def scale_of(affine: Affine) -> float:
     >>> scale_of(np.array([[0., -2., 5.], [2., 0., 1.]]))
     2.0
     """
-    return float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+    (xx, xy), (yx, yy) = affine[:, :2].tolist()
+    return float(abs(xx * yy - xy * yx) ** 0.5)
 
 
 def invert(affine: Affine) -> Affine:

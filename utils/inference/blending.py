@@ -124,32 +124,27 @@ def _warped_region(mask: Mask, crop_to_frame: Affine, height: int, width: int) -
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def blend_bands(
-    face: NDArray[np.float32], background: NDArray[np.float32], mask: Mask, levels: int
-) -> NDArray[np.float32]:
-    """Lay `face` over `background`, coarse structure across a wide border and fine structure across a narrow one.
+def blend_bands(change: NDArray[np.float32], mask: Mask, levels: int) -> NDArray[np.float32]:
+    """What to add to a picture to lay another over it, coarse structure across a wide border and fine structure across a narrow one.
 
     Args:
-        face, background: (H, W, 3) float32.
+        change: (H, W, 3) float32, the other picture less this one.
         mask: (H, W) float32 in [0, 1], the finest border; each level doubles its width.
         levels: number of times that the pictures are halved.
 
     Returns:
-        (H, W, 3) float32, equal to `background` where every level's mask is zero.
+        (H, W, 3) float32, 0 where every level's mask is.
 
-    Source: Burt and Adelson, A multiresolution spline with application to image mosaics, 1983.
+    Source: Burt and Adelson, A multiresolution spline with application to image mosaics, 1983. Their pyramids are linear, so that of the
+    difference is enough.
     """
-    # The pyramid is linear: that of the difference, weighted and added to the background, is all that is needed.
-    difference, weight = face - background, mask
-    stack = []
+    weight, stack = mask, []
     for _ in range(levels):
-        coarse = cv2.pyrDown(difference)
-        difference -= cv2.pyrUp(coarse, dstsize=difference.shape[1::-1])
-        stack.append(weigh(difference, weight))
-        difference, weight = coarse, cv2.pyrDown(weight)
-    blended = weigh(difference, weight)
+        coarse = cv2.pyrDown(change)
+        stack.append(weigh(change - cv2.pyrUp(coarse, dstsize=change.shape[1::-1]), weight))
+        change, weight = coarse, cv2.pyrDown(weight)
+    blended = weigh(change, weight)
     for band in reversed(stack):
         blended = cv2.pyrUp(blended, dstsize=band.shape[1::-1])
         blended += band
-    blended += background
     return blended
