@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from coordinate_reg.mesh_points import LEFT_EYE, RIGHT_EYE, VERTEX_COUNT
 from models.mesh.canvas import Area, FloatImage, Portrait, choose_area, estimate_frame_to_canvas, resize_points
 from models.mesh.colour import masked_blur
-from models.mesh.raster import IdMap, Way, draw_triangle_ids, interpolate, pixel_grid, triangle_affines
-from models.mesh.topology import MeshTopology
+from models.mesh.raster import IdMap, Way, draw_triangle_ids, fill_polygons, interpolate, pixel_grid, triangle_affines
+from models.mesh.topology import OPENINGS, MeshTopology
 from utils.inference.alignment import transform_points
 from utils.inference.records import Image, Points
 
@@ -21,21 +21,38 @@ COARSE_PX = 128  # side of the picture on which the halves of a face are weighed
 MIRROR_EDGE_PX = 0.012 * COARSE_PX
 FULLY_OWN = 0.99
 RIM_PX = 0.06 * COARSE_PX  # so far beyond the mesh the source's photo goes on
+RIM_BLURS_PX = (0.03 * COARSE_PX, 0.005 * COARSE_PX)
+FAINT_RIM = 0.999  # what is in an opening counts less than its rim by this much
 EDGE_PX = 3.0  # so far beyond the mesh a drawing goes on
 
 
 def complete_skin(photo: Portrait, own_weight: NDArray[np.float64], topology: MeshTopology) -> Portrait:
-    """The source's face turned to the front, the half that is seen badly completed by the mirrored other half.
-
-    The photo itself if it shows both halves well.
+    """All of the source's skin: without eyes and mouth, and the half that is seen badly completed by the mirrored other half.
 
     Args:
         photo: of the source.
         own_weight: (468,) in [0, 1], 1 where a vertex is taken from its own half.
         topology: of the mesh.
+
+    Returns:
+        The face turned to the front if it had to be completed.
     """
-    if own_weight.min() > FULLY_OWN:
-        return photo
+    whole = photo if own_weight.min() > FULLY_OWN else _complete_halves(photo, own_weight, topology)
+    return Portrait(_close_openings(whole), whole.points)
+
+
+def _close_openings(portrait: Portrait) -> Image:
+    """The picture with the colours of lids and lips inside of eyes and mouth: a closed mouth must not show the source's teeth."""
+    size = portrait.image.shape[0]
+    opened = fill_polygons(portrait.points, OPENINGS, size)
+    closed = portrait.image.astype(np.float32)
+    for reach_px in RIM_BLURS_PX:  # first anything plausible, then what is next to the rim
+        around = masked_blur(closed, 1 - FAINT_RIM * opened, reach_px / COARSE_PX * size)
+        cv2.copyTo(around, opened.astype(np.uint8), closed)
+    return closed.astype(np.uint8)
+
+
+def _complete_halves(photo: Portrait, own_weight: NDArray[np.float64], topology: MeshTopology) -> Portrait:
     size = photo.image.shape[0]
     turned = _turn_to_front(photo.points)
     points = transform_points(estimate_frame_to_canvas(turned, size), turned)
