@@ -103,14 +103,13 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     result = from_lab(apply_tone(warped, estimate_tone(seen)))
     *eyes, mouth = (warp_opening(target.image, drawing, to_target, ring) for ring in OPENINGS)
     photo, grey = best.sized(size).photo, is_grey(seen.target)
-    for eye in give_source_eyes(eyes, points, photo, best.eyes_lit, best.eye_colours, grey):
-        lay_in(result, eye, drawing.origin)
+    for patch in (*give_source_eyes(eyes, points, photo, best.eyes_lit, best.eye_colours, grey), mouth):
+        lay_in(result, patch, drawing.origin)
     motion = aligned.frame_to_crop[:, :2] @ np.array(aligned.treatment.motion)
-    drawn = drawing.covered() > 0.5
-    result = match_motion(result, below, drawn, motion)
+    result = match_motion(result, below, drawing.covered() > 0.5, motion)
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
     result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
-    lay_in(result, mouth, drawing.origin)
+    lay_in(result, mouth, drawing.origin)  # again: it has the target's motion and detail already
     return _join(result, target.image, make_mask(seen), drawing, aligned.visible)
 
 
