@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import LEFT_EYE, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE, VERTEX_COUNT
-from utils.inference.alignment import scale_of, warp_antialiased
+from utils.inference.alignment import scale_of, warp_antialiased, warp_sharp
 from utils.inference.records import Affine, Image, Points
 
 FloatImage: TypeAlias = NDArray[np.float32]
@@ -116,4 +116,4 @@ def cut_out(frame: Image, frame_to_canvas: Affine, size: int) -> Image:
     if scale_of(frame_to_canvas) < 1:
         return warp_antialiased(frame, frame_to_canvas, (size, size), cv2.BORDER_REPLICATE)
     # Where nothing is lost by shrinking, linear interpolation would be what softens the face most.
-    return cv2.warpAffine(frame, frame_to_canvas, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return warp_sharp(frame, frame_to_canvas, (size, size))
