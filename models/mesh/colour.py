@@ -78,18 +78,18 @@ def skin_likeness(lab: FloatImage, region: FloatImage) -> FloatImage:
     samples = lab[region > 0.5].T
     if samples.shape[1] < SKIN_FEWEST_PIXELS:
         return np.ones(lab.shape[:2], np.float32)
-    centre = middle(samples)
-    spread = np.maximum(1.4826 * middle(np.abs(samples - centre[:, None])), SKIN_SPREAD_FLOOR)
+    centre = ranked(samples, 0.5)
+    spread = np.maximum(1.4826 * ranked(np.abs(samples - centre[:, None]), 0.5), SKIN_SPREAD_FLOOR)
     light, *chroma = cv2.split(scale_channels(lab, 1 / spread, -centre / spread))
     light = np.maximum(SKIN_LIGHT_WEIGHT * light, -SKIN_SHADOW_WEIGHT * light)
     distance = cv2.magnitude(light, cv2.magnitude(*chroma))
     return np.clip((SKIN_OUTSIDE - distance) / (SKIN_OUTSIDE - SKIN_INSIDE), 0, 1)
 
 
-def middle(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Median along the last axis; of an even number, the upper one of the two in the middle."""
-    half = values.shape[-1] // 2
-    return np.partition(values, half)[..., half]
+def ranked(values: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    """The value above `share` of all `values` along the last axis."""
+    rank = int(share * values.shape[-1])
+    return np.partition(values, rank)[..., rank]
 
 
 def spread_ratio(wanted: float, present: float, low: float, high: float) -> float:

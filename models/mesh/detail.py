@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.mesh.canvas import FloatImage
-from models.mesh.colour import blur, middle
+from models.mesh.colour import blur, ranked
 from models.mesh.topology import Indices
 from utils.inference.records import Image
 
@@ -154,7 +154,7 @@ def _split(grey: FloatImage, unit_px: float) -> list[FloatImage]:
 
 def _strength(band: FloatImage) -> float:
     """Spread of the values of a band, from their median, so that an edge in the region does not count as texture."""
-    return float(middle(np.abs(band))) / MEDIAN_OF_SQUARE**0.5
+    return float(ranked(np.abs(band), 0.5)) / MEDIAN_OF_SQUARE**0.5
 
 
 def _make_grain(shape: tuple[int, ...], sigma_px: float, seed: int) -> FloatImage:

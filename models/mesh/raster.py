@@ -46,9 +46,9 @@ def draw_triangle_ids(points: Points, triangles: Indices, size: int, behind: int
     depth = points[:, 2][triangles].sum(1)
     depth[len(triangles) - behind :] += np.ptp(depth)
     far_first = np.argsort(-depth)
-    corners = points[triangles[far_first], :2]  # (T, 3, 2)
-    downwards = np.argsort(corners[..., 1], 1)[..., None]
-    x, y = np.take_along_axis(corners, downwards, 1).T  # (3, T) each: upper, middle and lower corner
+    x, y = points[:, :2].T[:, triangles[far_first].T]  # (3, T) each
+    downwards = np.argsort(y, 0)
+    x, y = (np.take_along_axis(corner, downwards, 0) for corner in (x, y))  # upper, middle and lower corner
     triangle, row = _runs(y[0], y[2], size)
     level = np.clip(row, y[0][triangle], y[2][triangle])  # the middle of the row, or the corner nearest to it
     slopes = np.diff(x, axis=0, append=x[:1]) / _steep(np.diff(y, axis=0, append=y[:1]))  # upper, lower and long side
@@ -90,7 +90,7 @@ def triangle_affines(points: Points, triangles: Indices, values: Points) -> Floa
     Returns:
         (C, 3, T + 1) float32, factors of x, y and 1; place 0, for "no triangle", is zero. Indexed by `draw_triangle_ids`.
     """
-    corners = points[triangles, :2].T  # (2, 3, T)
+    corners = points[:, :2].T[:, triangles.T]  # (2, 3, T)
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]  # (2, T), sides
     # Least squares of the two sides, damped: (S' S + damping)^-1 S', where S has the sides as columns.
     thinness = np.clip(1 - np.abs(first[0] * second[1] - first[1] * second[0]) / SLIVER_PX2, 0, 1)
@@ -100,7 +100,7 @@ def triangle_affines(points: Points, triangles: Indices, values: Points) -> Floa
     determinant = of_first * of_second - of_both**2
     to_first = (of_second * first - of_both * second) / determinant  # (2, T): pixels to shares of the first side
     to_second = (of_first * second - of_both * first) / determinant
-    of_corners = values[triangles].T  # (C, 3, T)
+    of_corners = values.T[:, triangles.T]  # (C, 3, T)
     start = of_corners[:, 0]
     slopes = (of_corners[:, 1] - start)[:, None] * to_first + (of_corners[:, 2] - start)[
         :, None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import EYES, LIPS_INNER, LIPS_OUTER
 from models.mesh.canvas import FloatImage
-from models.mesh.colour import Channels, blur, masked_blur, scale_channels, spread_ratio
+from models.mesh.colour import Channels, blur, masked_blur, ranked, scale_channels, spread_ratio
 from models.mesh.masks import ANALYSIS_PX, Analysis
 from utils.inference.records import Points
 
@@ -30,7 +30,7 @@ EYE_EDGE_PX = 0.02 * ANALYSIS_PX
 LIPS_EDGE_PX = 0.006 * ANALYSIS_PX
 LIPS_FEWEST_PIXELS = 5
 LIPS_SHARE = 0.5  # of the source's own contrast between lips and skin; the rest is the target's
-HIGHLIGHT_PERCENTILE, HIGHLIGHT_KNEE, HIGHLIGHT_ROOM = 99, 12.0, 3.0  # L of the target's skin
+HIGHLIGHT_SHARE, HIGHLIGHT_KNEE, HIGHLIGHT_ROOM = 0.99, 12.0, 3.0  # L of the target's skin
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def estimate_tone(seen: Analysis) -> Tone:
     light += _shade_eyes(seen, np.ascontiguousarray(missing[..., 0]))
     finer += _tint_lips(seen, wanted, present, chroma - finer, float(gain[1:].min()))
     field = cv2.merge([light, *(whole + fine for whole, fine in zip(tint, cv2.split(finer), strict=True))])
-    knee = float(np.percentile(seen.target_grain[bare, 0], HIGHLIGHT_PERCENTILE)) - HIGHLIGHT_KNEE
+    knee = float(ranked(seen.target_grain[..., 0][bare], HIGHLIGHT_SHARE)) - HIGHLIGHT_KNEE
     return Tone(gain, offset, field, knee)
 
 

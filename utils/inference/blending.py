@@ -141,7 +141,8 @@ def blend_bands(change: NDArray[np.float32], mask: Mask, levels: int) -> NDArray
     weight, stack = mask, []
     for _ in range(levels):
         coarse = cv2.pyrDown(change)
-        stack.append(weigh(change - cv2.pyrUp(coarse, dstsize=change.shape[1::-1]), weight))
+        fine = cv2.pyrUp(coarse, dstsize=change.shape[1::-1])
+        stack.append(weigh(np.subtract(change, fine, out=fine), weight))
         change, weight = coarse, cv2.pyrDown(weight)
     blended = weigh(change, weight)
     for band in reversed(stack):
