@@ -44,7 +44,7 @@ def draw_triangle_ids(points: Points, triangles: Indices, size: int, behind: int
         (size, size) int32: one more than the triangle's row, 0 where there is none.
     """
     depth = points[:, 2][triangles].sum(1)
-    depth[len(triangles) - behind :] += np.ptp(depth)
+    depth[len(triangles) - behind :] += np.ptp(depth) + 1
     far_first = np.argsort(-depth)
     x, y = points[:, :2].T[:, triangles[far_first].T]  # (3, T) each
     downwards = np.argsort(y, 0)

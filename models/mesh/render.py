@@ -21,8 +21,10 @@ COARSE_PX = 128  # side of the picture on which the halves of a face are weighed
 MIRROR_EDGE_PX = 0.012 * COARSE_PX
 FULLY_OWN = 0.99
 RIM_PX = 0.06 * COARSE_PX  # so far beyond the mesh the source's photo goes on
-RIM_BLURS_PX = (0.03 * COARSE_PX, 0.005 * COARSE_PX)
-FAINT_RIM = 0.999  # what is in an opening counts less than its rim by this much
+RIM_BLURS = (
+    (0.03 * COARSE_PX, 1.0),
+    (0.005 * COARSE_PX, 0.999),
+)  # reach, and by how much less than its rim the inside of an opening counts
 EDGE_PX = 3.0  # so far beyond the mesh a drawing goes on
 
 
@@ -46,8 +48,8 @@ def _close_openings(portrait: Portrait) -> Image:
     size = portrait.image.shape[0]
     opened = fill_polygons(portrait.points, OPENINGS, size)
     closed = portrait.image.astype(np.float32)
-    for reach_px in RIM_BLURS_PX:  # first anything plausible, then what is next to the rim
-        around = masked_blur(closed, 1 - FAINT_RIM * opened, reach_px / COARSE_PX * size)
+    for reach_px, doubt in RIM_BLURS:  # first anything plausible, then what is next to the rim
+        around = masked_blur(closed, 1 - doubt * opened, reach_px / COARSE_PX * size)
         cv2.copyTo(around, opened.astype(np.uint8), closed)
     return closed.astype(np.uint8)
 
