@@ -19,6 +19,7 @@ Way: TypeAlias = NDArray[np.float32]
 
 SUBPIXEL_BITS = 4
 LEVEL_SIDE_PX = 1e-6  # a side that rises less is level
+OVERLAP_PX = 0.25  # so far beyond its sides a triangle covers the middles of pixels, so that neighbours leave no gap
 SLIVER_PX2 = 2.0  # doubled area below which a triangle is too thin to be inverted
 SLIVER_DAMPING_PX2 = 0.25
 
@@ -31,8 +32,7 @@ def fixed_point(points: Points) -> NDArray[np.int32]:
 def draw_triangle_ids(points: Points, triangles: Indices, size: int, behind: int = 0) -> IdMap:
     """Which triangle covers a pixel; near triangles hide far ones.
 
-    All triangles are drawn at once: first the rows that each covers, then the pixels of those rows. Borders are rounded outwards, so that
-    neighbours leave no gap and the thinnest triangle is seen.
+    All triangles are drawn at once: first the rows that each covers, then the pixels of those rows.
 
     Args:
         points: (V, 3) vertices in pixels.
@@ -45,7 +45,7 @@ def draw_triangle_ids(points: Points, triangles: Indices, size: int, behind: int
     """
     depth = points[:, 2][triangles].sum(1)
     depth[len(triangles) - behind :] += np.ptp(depth) + 1
-    far_first = np.argsort(-depth)
+    far_first = np.argsort(-depth, kind="stable")
     x, y = points[:, :2].T[:, triangles[far_first].T]  # (3, T) each
     downwards = np.argsort(y, 0)
     x, y = (np.take_along_axis(corner, downwards, 0) for corner in (x, y))  # upper, middle and lower corner
@@ -56,10 +56,9 @@ def draw_triangle_ids(points: Points, triangles: Indices, size: int, behind: int
     part = (level >= y[1][triangle]).astype(np.intp)
     short = x[part, triangle] + (level - y[part, triangle]) * slopes[part, triangle]
     run, column = _runs(np.minimum(long, short), np.maximum(long, short), size)
+    number = (far_first + 1)[triangle]
     ids = np.zeros(size * size, np.int32)
-    ids[(row * size)[run] + column] = (far_first + 1)[triangle][
-        run
-    ]  # of several to one pixel, the last and nearest stays
+    ids[(row * size)[run] + column] = number[run]  # of several for one pixel, the last and nearest stays
     return ids.reshape(size, size)
 
 
@@ -70,8 +69,8 @@ def _steep(rise: Points) -> Points:
 
 def _runs(low: Points, high: Points, size: int) -> tuple[Indices, Indices]:
     """All pixels of some stretches, one stretch after another: which stretch each belongs to, and its number below `size`."""
-    first = np.clip(np.rint(low), 0, size).astype(np.intp)
-    last = np.clip(np.rint(high), -1, size - 1).astype(np.intp)
+    first = np.clip(np.ceil(low - OVERLAP_PX), 0, size).astype(np.intp)
+    last = np.clip(np.floor(high + OVERLAP_PX), -1, size - 1).astype(np.intp)
     count = np.maximum(last - first + 1, 0)
     stretch = np.repeat(np.arange(len(first)), count)
     return stretch, np.arange(len(stretch)) + (first + count - np.cumsum(count))[stretch]
@@ -146,13 +145,13 @@ def pixel_grid(shape: tuple[int, int], first: tuple[float, float] = (0, 0), step
 
 
 def fill_polygon(points: Points, polygon: Sequence[int], size: int) -> FloatImage:
-    """(size, size) float32 mask of a polygon of landmarks, antialiased."""
+    """(size, size) float32 mask of a polygon of landmarks."""
     return fill_polygons(points, [polygon], size)
 
 
 def fill_polygons(points: Points, polygons: Iterable[Sequence[int]], size: int) -> FloatImage:
-    """(size, size) float32 mask of several polygons of landmarks that do not overlap, antialiased."""
+    """(size, size) float32 mask of several polygons of landmarks."""
     mask = np.zeros((size, size), np.float32)
     for polygon in polygons:
-        cv2.fillPoly(mask, [fixed_point(points[list(polygon)])], 1.0, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.fillPoly(mask, [fixed_point(points[list(polygon)])], 1.0, cv2.LINE_8, SUBPIXEL_BITS)
     return mask
