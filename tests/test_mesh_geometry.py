@@ -131,6 +131,36 @@ def test_near_triangles_hide_far_ones():
     assert draw_triangle_ids(points * [1, 1, -1], np.array([[0, 1, 2], [3, 4, 5]]), 48)[5, 5] == 1
 
 
+def test_neighbours_leave_no_gap_and_cover_little_more_than_themselves(face_points, topology):
+    for size in (64, 160, 300):
+        points = transform_points(estimate_frame_to_canvas(face_points, size), face_points)
+        outline = np.zeros((size, size), np.uint8)
+        cv2.fillPoly(outline, [np.round(points[list(OVAL), :2] * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
+        covered = (draw_triangle_ids(points, topology.closed, size) > 0).astype(np.uint8)
+        assert not (cv2.erode(outline, np.ones((3, 3))) > covered).any()
+        assert not (covered > cv2.dilate(outline, np.ones((3, 3)))).any()
+
+
+@given(st.lists(st.floats(-20, 60), min_size=6, max_size=6))
+def test_a_triangle_covers_the_pixels_whose_middle_it_holds(coordinates):
+    corners = np.array(coordinates).reshape(3, 2)
+    ids = draw_triangle_ids(np.column_stack([corners, np.zeros(3)]), np.array([[0, 1, 2]]), 40)
+    y, x = np.mgrid[0:40, 0:40]
+    sides = zip(corners, np.roll(corners, -1, 0), strict=True)
+    beside = np.array([(b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0]) for a, b in sides])
+    assert (ids[(beside > 1e-6).all(0) | (beside < -1e-6).all(0)] == 1).all()
+    rows, columns = np.nonzero(ids)
+    if len(rows):  # and none that is more than half a pixel away
+        assert (np.array([columns.min(), rows.min()]) >= corners.min(0) - 0.5).all()
+        assert (np.array([columns.max(), rows.max()]) <= corners.max(0) + 0.5).all()
+
+
+def test_triangles_that_are_to_lie_behind_are_hidden():
+    square = np.array([[0, 0], [40, 0], [0, 40]], float)
+    points = np.concatenate([np.column_stack([square, np.full(3, z)]) for z in (5.0, -5.0)])
+    assert draw_triangle_ids(points, np.array([[0, 1, 2], [3, 4, 5]]), 48, behind=1)[5, 5] == 1
+
+
 def test_a_triangle_seen_edge_on_stays_bounded():
     points = np.array([[0.0, 5, 0], [30.0, 5, 0], [15.0, 5.001, 0]])
     table = triangle_affines(points, np.array([[0, 1, 2]]), np.array([[0.0], [100.0], [50.0]]))

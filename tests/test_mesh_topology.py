@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coordinate_reg.mesh_points import EYES, LIPS, LIPS_INNER, MIDLINE, OVAL, VERTEX_COUNT
-from models.mesh.topology import MeshTopology, build_topology, fill_ring
+from models.mesh.topology import OPENINGS, MeshTopology, build_topology, fill_ring
 
 TRIANGLES = Path(__file__).resolve().parents[1] / "weights" / "builtin" / "face_mesh_triangles.npy"
 
@@ -56,8 +56,10 @@ def test_the_openings_are_the_mesh_borders(topology):
 
 
 def test_hole_triangles_close_the_openings(topology):
-    holes = (*topology.eye_holes, topology.mouth_hole)
-    for ring, hole in zip((*(eye.ring for eye in EYES), LIPS_INNER), holes, strict=True):
+    np.testing.assert_array_equal(topology.closed[: len(topology.triangles)], topology.triangles)
+    assert border_edges(topology.closed) == ring_edges(OVAL)
+    for ring in OPENINGS:
+        hole = fill_ring(ring)
         assert border_edges(hole) == ring_edges(ring)
         assert len(hole) == len(ring) - 2
 

@@ -117,9 +117,8 @@ def render_frame(picture: Image, points: Points, topology: MeshTopology, time_s:
     """One frame of the clip before the camera."""
     moved = animate(points, time_s)
     map_x, map_y = surroundings_map(points, moved)
-    triangles = np.vstack([topology.triangles, *topology.eye_holes, topology.mouth_hole])
-    ids = draw_triangle_ids(moved, triangles, WIDTH)[:HEIGHT]
-    face_x, face_y = interpolate(ids, triangle_affines(moved, triangles, points[:, :2]))
+    ids = draw_triangle_ids(moved, topology.closed, WIDTH)[:HEIGHT]
+    face_x, face_y = interpolate(ids, triangle_affines(moved, topology.closed, points[:, :2]))
     # The two maps agree on the outline; fading one into the other hides what little they do not.
     weight = cv2.GaussianBlur(cv2.erode((ids > 0).astype(np.float32), np.ones((9, 9))), (0, 0), 3) * (ids > 0)
     map_x, map_y = (weight * face + (1 - weight) * around for face, around in ((face_x, map_x), (face_y, map_y)))

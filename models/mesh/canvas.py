@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import LEFT_EYE, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT, RIGHT_EYE, VERTEX_COUNT
-from utils.inference.alignment import scale_of, warp_antialiased
+from utils.inference.alignment import scale_of, warp_antialiased, warp_sharp
 from utils.inference.records import Affine, Image, Points
 
 FloatImage: TypeAlias = NDArray[np.float32]
@@ -21,8 +21,11 @@ Pixel = TypeVar("Pixel", np.uint8, np.float32, np.int32, np.bool_)
 
 EYES_TO_MOUTH = 0.30  # of the canvas' side
 EYES_WEIGHT = 0.62  # the canvas' centre lies on the line from the eyes to the mouth, nearer the eyes
-CELLS = 64  # a canvas is divided into as many cells each way; its side is a multiple of this
-AREA_MARGIN = 3  # cells around the mesh that a swap may touch
+SIDE_STEP_PX = 64  # a canvas' side is a multiple of this
+CELLS = (
+    32  # an area is whole cells of a canvas that is divided into as many each way: whole pixels on half a canvas, too
+)
+AREA_MARGIN = 1.5  # cells around the mesh that a swap may touch
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,11 @@ class Area:
         cell = picture.shape[0] // CELLS
         return picture[self.top * cell : self.bottom * cell, self.left * cell : self.right * cell]
 
+    def shape(self, size: int) -> tuple[int, int]:
+        """(height, width) on a canvas of `size` pixels."""
+        cell = size // CELLS
+        return (self.bottom - self.top) * cell, (self.right - self.left) * cell
+
     def origin(self, size: int) -> tuple[int, int]:
         """(x, y) of the first pixel on a canvas of `size` pixels."""
         return self.left * size // CELLS, self.top * size // CELLS
@@ -55,8 +63,8 @@ class Area:
 def choose_area(points: Points, size: int) -> Area:
     """The part of a canvas that the mesh covers, with a margin."""
     cells = points[:VERTEX_COUNT, :2] * (CELLS / size)
-    left, top = np.clip(np.floor(cells.min(0)) - AREA_MARGIN, 0, CELLS - 1).astype(int).tolist()
-    right, bottom = np.clip(np.ceil(cells.max(0)) + AREA_MARGIN, (left + 1, top + 1), CELLS).astype(int).tolist()
+    left, top = np.clip(np.floor(cells.min(0) - AREA_MARGIN), 0, CELLS - 1).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(cells.max(0) + AREA_MARGIN), (left + 1, top + 1), CELLS).astype(int).tolist()
     return Area(left, top, right, bottom)
 
 
@@ -74,7 +82,7 @@ def estimate_frame_to_canvas(landmarks: Points, size: int) -> Affine:
 def choose_size(landmarks: Points, smallest: int, largest: int) -> int:
     """Side of a canvas at least as fine as the frame: a multiple of 64 px between `smallest` and `largest`."""
     native = _face_measure(landmarks) / EYES_TO_MOUTH
-    return int(np.clip(np.ceil(native / CELLS) * CELLS, smallest, largest))
+    return int(np.clip(np.ceil(native / SIDE_STEP_PX) * SIDE_STEP_PX, smallest, largest))
 
 
 def _anchors(landmarks: Points) -> tuple[Points, Points, Points]:
@@ -108,4 +116,4 @@ def cut_out(frame: Image, frame_to_canvas: Affine, size: int) -> Image:
     if scale_of(frame_to_canvas) < 1:
         return warp_antialiased(frame, frame_to_canvas, (size, size), cv2.BORDER_REPLICATE)
     # Where nothing is lost by shrinking, linear interpolation would be what softens the face most.
-    return cv2.warpAffine(frame, frame_to_canvas, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return warp_sharp(frame, frame_to_canvas, (size, size))

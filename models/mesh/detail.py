@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.mesh.canvas import FloatImage
-from models.mesh.colour import blur
+from models.mesh.colour import blur, ranked
 from models.mesh.topology import Indices
 from utils.inference.records import Image
 
@@ -20,6 +20,7 @@ BAND_SIGMAS_PX = (0.8, 1.6, 3.2, 6.4)  # in pixels of the frame; a band is what 
 COARSEST_SCALE = (
     2.5  # canvas over frame pixels up to which the bands grow along: beyond, they would hold whole features
 )
+HALVED_FROM = 2  # the band from which on half the resolution is enough
 BAND_MATCHING = (1.0, 0.8, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
 BAND_GAIN_RANGES = ((0.05, 2.0), (0.2, 1.6), (0.5, 1.3))
 FOCUS_OF_SHARP_FACES = (0.55, 0.8, 0.9)  # two portraits in focus rarely differ by more than this
@@ -40,51 +41,73 @@ def match_detail(
     """Give `image` the target's sharpness and grain, in place.
 
     Args:
-        image: (H, W, 3) BGR in 0..255.
+        image: (H, W, 3) BGR in 0..255; both sides even.
         target: (H, W, 3) BGR uint8.
-        zones: (H, W), SKIN and FEATURES where both show these; other values elsewhere.
+        zones: SKIN and FEATURES where both show these, other values elsewhere; the same part as `image`, in any resolution.
         frame_scale: pixels of these pictures per frame pixel.
         seed: of the grain.
     """
-    skin = _places(zones, SKIN)
-    if len(skin) < FEWEST_PIXELS:
+    skin, features = (_Zone(zones, zone) for zone in (SKIN, FEATURES))
+    if skin.size < FEWEST_PIXELS:
         return image
     unit_px = min(max(frame_scale, 1.0), COARSEST_SCALE)
-    target_bands, bands = _split(_lightness(target), unit_px), _split(_lightness(image), unit_px)
-    wanted, present = ([_strength(band, skin) for band in split] for split in (target_bands, bands))
+    splits = [_split(_lightness(picture), unit_px) for picture in (target, image)]
+    wanted, present = ([_strength(skin.of(band)) for band in split] for split in splits)
     gains = [
         float(np.clip(((strong + SILENCE) / (weak + SILENCE)) ** matching, *bounds))
         for strong, weak, matching, bounds in zip(wanted, present, BAND_MATCHING, BAND_GAIN_RANGES, strict=False)
     ]
-    gains = _limit_to_focus(gains, target_bands, bands, skin, _places(zones, FEATURES))
-    change = np.zeros_like(bands[0])
-    for band, gain in zip(bands, gains, strict=False):  # the coarsest band is only there to compare the others with
-        change += band * np.float32(gain - 1)
+    if features.size >= FEWEST_PIXELS:
+        edges = (
+            _edge_strengths([features.of(band) for band in split], noise[0])
+            for split, noise in zip(splits, (wanted, present), strict=True)
+        )
+        gains = _limit_to_focus(gains, *edges)
+    finest, finer, fine, _ = splits[1]  # the coarsest band is only there to compare the others with
+    change = cv2.addWeighted(finest, gains[0] - 1, finer, gains[1] - 1, 0)
+    change += cv2.resize(fine * np.float32(gains[2] - 1), change.shape[1::-1])
     missing = np.sqrt(max(wanted[0] ** 2 - (gains[0] * present[0]) ** 2, 0.0))
     noticed = SILENCE + (1 - GRAIN_SHARE) * wanted[0]
     if missing > noticed:
-        grain = _make_grain(bands[0].shape, GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
+        grain = _make_grain(finest.shape, GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
         share = GRAIN_SHARE * min((missing / noticed - 1) / GRAIN_ONSET, 1.0)  # sets in softly: it must not come and go
-        change += grain * np.float32(
-            min(share * missing / _strength(_split(grain, unit_px, 1)[0], skin), LARGEST_GRAIN)
-        )
+        seen = _strength(skin.of(grain - blur(grain, BAND_SIGMAS_PX[0] * unit_px)))
+        change += grain * np.float32(min(share * missing / seen, LARGEST_GRAIN))
     return _add_light(image, change)
 
 
-def _limit_to_focus(
-    gains: list[float], target_bands: list[FloatImage], bands: list[FloatImage], skin: Indices, features: Indices
-) -> list[float]:
+class _Zone:
+    """The middles of a zone's pixels, thinned out, to be looked at in pictures of any resolution."""
+
+    def __init__(self, zones: NDArray[np.uint8], zone: int) -> None:
+        places = np.flatnonzero(zones == zone)
+        self._places = places[:: len(places) // MOST_PIXELS + 1]
+        self._shape = zones.shape
+        self._indices: dict[tuple[int, ...], Indices] = {}
+        self.size = len(self._places)
+
+    def of(self, band: FloatImage) -> FloatImage:
+        """(N,) values."""
+        if band.shape not in self._indices:
+            y, x = np.divmod(self._places, self._shape[1])
+            rows, columns = (
+                (2 * place + 1) * now // (2 * then)
+                for place, now, then in zip((y, x), band.shape, self._shape, strict=True)
+            )
+            self._indices[band.shape] = rows * band.shape[1] + columns
+        return np.take(band, self._indices[band.shape])
+
+
+def _limit_to_focus(gains: list[float], wanted: list[float], present: list[float]) -> list[float]:
     """Lower the gains of those bands that the target's lens, or its motion, has weakened.
 
     Skin cannot tell, as it may be noisy and blurred at once; but at the edges of eyes, brows and lips, how much weaker a fine
     band is than the coarsest one depends on the focus and hardly on the face.
+
+    Args:
+        gains: of the bands, without the coarsest.
+        wanted, present: strengths at these edges, of all bands.
     """
-    if len(features) < FEWEST_PIXELS:
-        return gains
-    wanted, present = (
-        [_edge_strength(split[0], skin, features), *(_power(band, features) ** 0.5 for band in split[1:])]
-        for split in (target_bands, bands)
-    )
     focus = [(strong / wanted[-1]) / (weak / present[-1]) for strong, weak in zip(wanted, present, strict=True)]
     return [
         min(gain, (sharp / least) ** FOCUS_POWER)
@@ -92,20 +115,11 @@ def _limit_to_focus(
     ]
 
 
-def _power(band: FloatImage, places: Indices) -> float:
-    return float(np.square(band.ravel()[places]).mean()) + SILENCE**2
-
-
-def _edge_strength(band: FloatImage, skin: Indices, features: Indices) -> float:
-    """Root mean square of the finest band at the features, less the noise, which is as strong on the skin."""
-    power = _power(band, features)
-    return float(np.sqrt(max(power - _strength(band, skin) ** 2, LEAST_EDGE_SHARE * power)))
-
-
-def _places(zones: NDArray[np.uint8], zone: int) -> Indices:
-    """Flat indices of the pixels of a zone, thinned out."""
-    places = np.flatnonzero(zones == zone)
-    return places[:: len(places) // MOST_PIXELS + 1]
+def _edge_strengths(bands: list[FloatImage], noise: float) -> list[float]:
+    """Root mean squares of bands at the features; of the finest less the noise, which is as strong as on the skin."""
+    powers = [float(np.dot(band, band)) / len(band) + SILENCE**2 for band in bands]
+    powers[0] = max(powers[0] - noise**2, LEAST_EDGE_SHARE * powers[0])
+    return np.sqrt(powers).tolist()
 
 
 def emphasise(image: FloatImage) -> FloatImage:
@@ -125,19 +139,22 @@ def _add_light(image: FloatImage, change: FloatImage) -> FloatImage:
     return cv2.add(image, cv2.cvtColor(change, cv2.COLOR_GRAY2BGR), dst=image)
 
 
-def _split(grey: FloatImage, unit_px: float, count: int = len(BAND_SIGMAS_PX)) -> list[FloatImage]:
-    """The first `count` bands, fine ones first; what the last blur leaves is dropped."""
+def _split(grey: FloatImage, unit_px: float) -> list[FloatImage]:
+    """The bands, fine ones first; what the last blur leaves is dropped. The two coarser ones are as well seen on half the picture."""
     bands = []
-    for sigma in BAND_SIGMAS_PX[:count]:
+    for place, sigma in enumerate(BAND_SIGMAS_PX):
+        if place == HALVED_FROM:
+            grey = cv2.resize(grey, (grey.shape[1] // 2, grey.shape[0] // 2), interpolation=cv2.INTER_AREA)
+            unit_px /= 2
         softer = blur(grey, sigma * unit_px)
         bands.append(grey - softer)
         grey = softer
     return bands
 
 
-def _strength(band: FloatImage, places: Indices) -> float:
-    """Spread of a band, from its median, so that an edge in the region does not count as texture."""
-    return float(np.sqrt(np.median(np.square(band.ravel()[places])) / MEDIAN_OF_SQUARE))
+def _strength(band: FloatImage) -> float:
+    """Spread of the values of a band, from their median, so that an edge in the region does not count as texture."""
+    return float(ranked(np.abs(band), 0.5)) / MEDIAN_OF_SQUARE**0.5
 
 
 def _make_grain(shape: tuple[int, ...], sigma_px: float, seed: int) -> FloatImage:

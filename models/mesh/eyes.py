@@ -5,6 +5,7 @@ Everything works on a small box around one opening.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from coordinate_reg.mesh_points import CHEEKS_AND_NOSE, EYES, EyeIndices
 from models.mesh.canvas import FloatImage, Portrait
 from models.mesh.colour import from_lab, to_lab
-from models.mesh.raster import SUBPIXEL_BITS, draw_triangle_ids, fixed_point, interpolate, triangle_affines
-from models.mesh.topology import Indices
+from models.mesh.raster import SUBPIXEL_BITS, Way, fixed_point, pixel_grid
+from models.mesh.render import Drawing, follow
+from utils.inference.blending import weigh
 from utils.inference.records import Image, Points
 
 EyeColour: TypeAlias = NDArray[np.float32]
@@ -52,26 +54,27 @@ def lay_in(picture: FloatImage, patch: Patch, origin: tuple[int, int]) -> None:
     """Blend a patch into a part of the canvas whose first pixel is `origin` (x, y), in place."""
     (left, top, right, bottom), (x, y) = patch.box, origin
     area = picture[top - y : bottom - y, left - x : right - x]
-    area += (patch.image - area) * patch.weight[..., None]
+    area += weigh(patch.image - area, patch.weight)
 
 
-def warp_opening(target: Portrait, points: Points, hole: Indices) -> Patch:
-    """The target's own inside of an opening, moved with the landmarks."""
-    size = target.image.shape[0]
-    sigma_px = max(EDGE_BLUR_LEAST_PX, EDGE_BLUR * size)
-    box = _box_around(points[np.unique(hole)], int(np.ceil(3 * sigma_px)) + 2, size)
+def warp_opening(target: Image, drawing: Drawing, shift: Way, ring: Sequence[int]) -> Patch:
+    """The target's own inside of an opening, moved with the landmarks.
+
+    Args:
+        target: (S, S, 3).
+        drawing: of the result.
+        shift: to the target, from `Drawing.shifts_to`.
+        ring: landmarks around the opening.
+    """
+    sigma_px = max(EDGE_BLUR_LEAST_PX, EDGE_BLUR * drawing.size)
+    corners = drawing.points[list(ring)]
+    box = _even(_box_around(corners, int(np.ceil(3 * sigma_px)) + 2, drawing.size))
     left, top, right, bottom = box
-    local = np.column_stack([points[:, :2] - (left, top), np.zeros(len(points))])
-    ids = draw_triangle_ids(local, hole, max(right - left, bottom - top))[: bottom - top, : right - left]
-    inside = (ids > 0).astype(np.float32)
-    x, y = _pixel_grid(box)
-    shift_x, shift_y = interpolate(ids, triangle_affines(local, hole, target.points[:, :2] - points[:, :2]))
-    reach = (int(6 * sigma_px) | 1,) * 2
-    near = np.maximum(cv2.blur(inside, reach), np.float32(1e-6))
-    # Beyond the rim, where the edge fades out, the shift goes on as it is on the rim.
-    shift_x = np.where(ids > 0, shift_x, cv2.blur(shift_x, reach) / near)
-    shift_y = np.where(ids > 0, shift_y, cv2.blur(shift_y, reach) / near)
-    image = cv2.remap(target.image, x + shift_x, y + shift_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    x, y = drawing.origin
+    part = shift[(top - y) // 2 : (bottom - y) // 2, (left - x) // 2 : (right - x) // 2]
+    image = cv2.remap(target, follow(part, (left, top)), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.zeros(image.shape[:2], np.float32)
+    cv2.fillPoly(inside, [fixed_point(corners - (left, top, 0))], 1.0, cv2.LINE_8, SUBPIXEL_BITS)
     return Patch(box, image.astype(np.float32), cv2.GaussianBlur(inside, (0, 0), sigma_px))
 
 
@@ -136,8 +139,8 @@ def _transplant(patch: Patch, points: Points, source: Portrait, eye: EyeIndices,
     nodes = _eye_nodes(points, eye)
     lids = points[list(eye.ring), :2].astype(np.float32)
     kept = [*range(16), *(i for i in range(16, 19) if cv2.pointPolygonTest(lids, nodes[i].tolist(), False) >= 0)]
-    map_x, map_y = _bend(nodes[kept], _eye_nodes(source.points, eye)[kept], patch.box)
-    sampled = cv2.remap(source.image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    way = _bend(nodes[kept], _eye_nodes(source.points, eye)[kept], patch.box)
+    sampled = cv2.remap(source.image, way, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     lab, solid = to_lab(sampled), patch.weight > SOLID
     lab = _expose(lab, lab[solid], to_lab(np.clip(patch.image, 0, 255))[solid], grey)
     return Patch(patch.box, from_lab(lab), patch.weight)
@@ -163,8 +166,8 @@ def _eye_nodes(points: Points, eye: EyeIndices) -> Points:
     return np.concatenate([ring, [centre, centre + reach, centre - reach]])
 
 
-def _bend(from_nodes: Points, to_nodes: Points, box: Box) -> tuple[FloatImage, FloatImage]:
-    """Thin-plate spline that takes `from_nodes` to `to_nodes`, (K, 2), at the pixels of `box`: x and y.
+def _bend(from_nodes: Points, to_nodes: Points, box: Box) -> Way:
+    """Thin-plate spline that takes `from_nodes` to `to_nodes`, (K, 2), at the pixels of `box`.
 
     So smooth a function needs to be computed at few pixels only; those between are interpolated.
     """
@@ -190,11 +193,9 @@ def _bend(from_nodes: Points, to_nodes: Points, box: Box) -> tuple[FloatImage, F
     system[count:, :count] = plane(nodes).T
     weights = np.linalg.solve(system, np.concatenate([to_nodes, np.zeros((3, 2))]))
     bent = (kernel(queries) @ weights[:count] + plane(queries) @ weights[count:]).reshape(len(rows), len(columns), 2)
-    x, y = _pixel_grid((0, 0, right - left, bottom - top))
-    x *= np.float32((len(columns) - 1) / max(right - left - 1, 1))
-    y *= np.float32((len(rows) - 1) / max(bottom - top - 1, 1))
-    map_x, map_y = cv2.split(cv2.remap(bent.astype(np.float32), x, y, cv2.INTER_LINEAR))
-    return map_x, map_y
+    steps = ((len(columns) - 1) / max(right - left - 1, 1), (len(rows) - 1) / max(bottom - top - 1, 1))
+    nodes_at = pixel_grid((bottom - top, right - left), step=steps)
+    return cv2.remap(bent.astype(np.float32), nodes_at, None, cv2.INTER_LINEAR)
 
 
 def measure_eye_colour(image: Image | FloatImage, points: Points, eye: EyeIndices) -> EyeColour | None:
@@ -245,7 +246,7 @@ def _box_around(points: Points, margin: int, size: int) -> Box:
     return left, top, right, bottom
 
 
-def _pixel_grid(box: Box) -> tuple[FloatImage, FloatImage]:
+def _even(box: Box) -> Box:
+    """Widened to whole pixels of half a canvas."""
     left, top, right, bottom = box
-    x, y = np.meshgrid(np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32))
-    return x, y
+    return left // 2 * 2, top // 2 * 2, (right + 1) // 2 * 2, (bottom + 1) // 2 * 2

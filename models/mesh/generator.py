@@ -9,37 +9,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinate_reg.mesh_points import EYES, LANDMARK_COUNT, LIPS_INNER
-from models.mesh.canvas import (
-    Area,
-    FloatImage,
-    Portrait,
-    choose_area,
-    choose_size,
-    cut_out,
-    estimate_frame_to_canvas,
-)
-from models.mesh.colour import from_lab, is_grey, to_lab
+from coordinate_reg.mesh_points import LANDMARK_COUNT
+from models.mesh.canvas import FloatImage, Portrait, choose_size, cut_out, estimate_frame_to_canvas
+from models.mesh.colour import from_lab, is_grey
 from models.mesh.detail import FEATURES, SKIN, emphasise, match_detail
 from models.mesh.eyes import give_source_eyes, lay_in, warp_opening
 from models.mesh.masks import analyse, make_mask
 from models.mesh.motion import match_motion
-from models.mesh.raster import SUBPIXEL_BITS, IdMap, draw_triangle_ids, fixed_point
-from models.mesh.render import render_source
+from models.mesh.render import Drawing, draw_mesh
 from models.mesh.shape import blend_shape
-from models.mesh.texture import SourceTexture, prepare_texture
+from models.mesh.texture import SizedTexture, SourceTexture, prepare_texture
 from models.mesh.tone import apply_tone, estimate_tone
-from models.mesh.topology import MeshTopology, build_topology
+from models.mesh.topology import OPENINGS, MeshTopology, build_topology
 from models.mesh.views import order_views, share_views, turn_of
 from utils.inference.alignment import scale_of, transform_points
-from utils.inference.blending import blend_bands
+from utils.inference.blending import blend_bands, weigh
 from utils.inference.records import AlignedFace, Face, GeneratedFace, Identity, Image, Mask, MaskParameters, Points
 
 SMALLEST_PX, LARGEST_PX = 256, 1024
 COARSEST_PX = 32  # side of the coarsest picture that is blended
 PASTE_STEEPNESS = 4.0
 FAINTEST_MASK = 0.002
-EYE_RINGS = tuple(eye.ring for eye in EYES)
 YAW_LIMITS_DEG = (40.0, 53.0)  # good up to 42, smeared from 47 on (looked at: news photos and clips of stages)
 
 
@@ -101,76 +91,68 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     """
     best, size = textures[0], aligned.crop.shape[0]
     target = Portrait(aligned.crop, transform_points(aligned.frame_to_crop, _dense_landmarks(aligned.face)))
-    points = blend_shape(target.points, best.points_at(size), topology)
-    ids = draw_triangle_ids(points, topology.triangles, size)
-    warped = _render_views(textures, target.points, points, ids, topology)
-    seen = analyse(target, warped, points, ids, aligned.visible)
-    area = choose_area(points, size)
+    drawing = draw_mesh(blend_shape(target.points, best.photo.points_at(size), topology), size, topology)
+    shares = _choose_skins(textures, target.points, topology, size)
+    *to_skins, to_target = drawing.shifts_to([*(skin.skin_points for skin, _ in shares), target.points])
+    warped = _mix(
+        [(drawing.warp(skin.skin, shift), share) for (skin, share), shift in zip(shares, to_skins, strict=True)]
+    )
+    seen = analyse(target, warped, drawing, aligned.visible)
+    area, points = drawing.area, drawing.points
     below = area.of(target.image)
-    result = from_lab(apply_tone(to_lab(area.of(warped)), estimate_tone(seen), area))
-    eyes = [warp_opening(target, points, hole) for hole in topology.eye_holes]
-    grey = is_grey(seen.target)
-    for eye in give_source_eyes(eyes, points, best.portrait_for(size), best.eyes_lit, best.eye_colours, grey):
-        lay_in(result, eye, area.origin(size))
+    result = from_lab(apply_tone(warped, estimate_tone(seen)))
+    *eyes, mouth = (warp_opening(target.image, drawing, to_target, ring) for ring in OPENINGS)
+    photo, grey = best.sized(size).photo, is_grey(seen.target)
+    for patch in (*give_source_eyes(eyes, points, photo, best.eyes_lit, best.eye_colours, grey), mouth):
+        lay_in(result, patch, drawing.origin)
     motion = aligned.frame_to_crop[:, :2] @ np.array(aligned.treatment.motion)
-    result = match_motion(result, below, area.of(_cover(ids, points, EYE_RINGS)) > 0, motion)
+    result = match_motion(result, below, drawing.covered() > 0.5, motion)
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
-    zones = cv2.resize(area.of(zones), below.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
-    lay_in(result, warp_opening(target, points, topology.mouth_hole), area.origin(size))
-    outside = area.of(_cover(ids, points, (LIPS_INNER, *EYE_RINGS))) == 0
-    mask = cv2.resize(make_mask(seen), (size, size), interpolation=cv2.INTER_LINEAR)
-    return _join(result, target.image, outside, mask, area, aligned.visible)
+    lay_in(result, mouth, drawing.origin)  # again: it has the target's motion and detail already
+    return _join(result, target.image, make_mask(seen), drawing, aligned.visible)
 
 
-def _render_views(
-    textures: Sequence[SourceTexture], target: Points, points: Points, ids: IdMap, topology: MeshTopology
-) -> Image:
-    """The source's skin on `points`, from the photos that are turned most like `target`."""
-    size = ids.shape[0]
-
-    def render(texture: SourceTexture) -> Image:
-        return render_source(texture.portrait_for(size), texture.own_weight, points, ids, topology)
-
+def _choose_skins(
+    textures: Sequence[SourceTexture], target: Points, topology: MeshTopology, size: int
+) -> list[tuple[SizedTexture, float]]:
+    """The photos that are turned most like `target`, one or two, and how much each counts."""
     if len(textures) == 1:
-        return render(textures[0])
-    turns = [turn_of(texture.points, topology) for texture in textures]
-    shares = share_views(turn_of(target, topology), turns)
-    pictures = [render(textures[index]) for index, _ in shares]
-    if len(pictures) == 1:
-        return pictures[0]
-    return cv2.addWeighted(pictures[0], shares[0][1], pictures[1], shares[1][1], 0).astype(np.uint8, copy=False)
+        return [(textures[0].sized(size), 1.0)]
+    turns = [turn_of(texture.photo.points, topology) for texture in textures]
+    return [(textures[index].sized(size), share) for index, share in share_views(turn_of(target, topology), turns)]
 
 
-def _cover(ids: IdMap, points: Points, openings: Sequence[tuple[int, ...]]) -> NDArray[np.uint8]:
-    """(S, S): 1 inside the mesh or some of its openings."""
-    covered = (ids > 0).astype(np.uint8)
-    for ring in openings:
-        cv2.fillPoly(covered, [fixed_point(points[list(ring)])], 1, cv2.LINE_8, SUBPIXEL_BITS)
-    return covered
+def _mix(pictures: Sequence[tuple[FloatImage, float]]) -> FloatImage:
+    """The mean of one or two weighted pictures."""
+    (first, share), *rest = pictures
+    for other, part in rest:
+        first = cv2.addWeighted(first, share, other, part, 0)
+    return first
 
 
-def _join(
-    face: FloatImage, target: Image, outside: NDArray[np.bool_], mask: Mask, area: Area, visible: Mask | None
-) -> GeneratedFace:
+def _join(face: FloatImage, target: Image, mask: Mask, drawing: Drawing, visible: Mask | None) -> GeneratedFace:
     """Join a face with the target.
 
     Args:
-        face: of `area`, BGR in 0..255.
+        face: of the drawing's area, BGR in 0..255.
         target: (S, S, 3).
-        outside: of `area`, where the face says nothing.
-        mask: (S, S), its border as wide as the joint is to be.
-        area: of the canvas.
+        mask: of the area in any resolution, its border as wide as the joint is to be.
+        drawing: says what the face covers.
         visible: (S, S), 0 where something hides the target's face; its colours are kept out of the joint.
     """
+    area, size = drawing.area, target.shape[0]
     background = area.of(target).astype(np.float32)
-    np.copyto(face, background, where=outside[..., None])
+    change = weigh(face - background, drawing.covered())
     if visible is not None:
-        background += (face - background) * (1 - area.of(visible))[..., None]
-    levels = round(np.log2(target.shape[0] / COARSEST_PX))
-    joined = emphasise(blend_bands(face, background, area.of(mask), levels))
-    image = target.copy()
+        shown = area.of(visible)
+        background += weigh(change, 1 - shown)
+        change = weigh(change, shown)
+    mask = cv2.resize(mask, background.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    background += blend_bands(change, mask, round(np.log2(size / COARSEST_PX)))
+    joined = emphasise(background)
+    image, paste = target.copy(), np.zeros((size, size), np.float32)
     area.of(image)[:] = cv2.convertScaleAbs(np.maximum(joined, 0, out=joined))
     # The joint is made; what is pasted must be this picture wherever it differs from the frame.
-    paste = np.where(mask > FAINTEST_MASK, np.minimum(mask * PASTE_STEEPNESS, 1), 0).astype(np.float32)
+    area.of(paste)[:] = np.where(mask > FAINTEST_MASK, np.minimum(mask * PASTE_STEEPNESS, 1), 0)
     return GeneratedFace(image, paste)

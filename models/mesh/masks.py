@@ -5,17 +5,20 @@ All of it varies slowly and is computed on a small canvas, whose cost does not d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import CHEEKS_AND_NOSE, EYES, FACE_CORE, LIPS_INNER, LIPS_OUTER, MID_FOREHEAD, OVAL
-from models.mesh.canvas import FloatImage, Pixel, Portrait, resize_points
+from models.mesh.canvas import Area, FloatImage, Pixel, Portrait, resize_points
 from models.mesh.colour import blur, skin_likeness, to_lab
-from models.mesh.raster import SUBPIXEL_BITS, IdMap, fill_polygon
-from utils.inference.records import Image, Mask, Points
+from models.mesh.raster import fill_polygons
+from models.mesh.render import Drawing
+from utils.inference.records import Mask, Points
 
 ANALYSIS_PX = 128  # side of the small canvas
 FEATURE_MARGIN_PX = 3
@@ -28,12 +31,13 @@ BORDER_BLUR_PX = 0.021 * ANALYSIS_PX
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """A target and the source warped onto it, seen on a canvas of ANALYSIS_PX; masks are (A, A) float32.
+    """A target and the source warped onto it, seen on an area (h, w) of a canvas of ANALYSIS_PX; masks are (h, w) float32.
 
     Attributes:
-        target, warped: (A, A, 3) LAB, averaged over the pixels of the full canvas.
+        target, warped: (h, w, 3) LAB, averaged over the pixels of the full canvas.
         target_grain, warped_grain: the same, picked without averaging, so that they have the spread of single pixels.
-        target_points, points: (478, 3) landmarks of the target, and of the result.
+        target_points, points: (478, 3) landmarks of the target, and of the result, on the whole canvas of ANALYSIS_PX.
+        area: of the canvas.
         face: inside the mesh, openings excluded.
         covered: inside the mesh or its openings.
         features: lips, eyes and brows, with a margin.
@@ -48,6 +52,7 @@ class Analysis:
     warped_grain: FloatImage
     target_points: Points
     points: Points
+    area: Area
     face: FloatImage
     covered: FloatImage
     features: FloatImage
@@ -66,63 +71,85 @@ class Analysis:
         """Where the target's own face can be seen, openings excluded."""
         return self.face * self.visible
 
+    def fill(self, points: Points, *polygons: Sequence[int]) -> FloatImage:
+        """(h, w) mask of polygons of landmarks."""
+        return _fill(self.area, points, *polygons)
 
-def analyse(target: Portrait, warped: Image, points: Points, ids: IdMap, visible: Mask | None) -> Analysis:
-    """Look at both pictures on the small canvas; all arguments are in pixels of the full canvas."""
-    factor = ANALYSIS_PX / target.image.shape[0]
-    target_points, points = resize_points(target.points, factor), resize_points(points, factor)
-    face = shrink((ids > 0).astype(np.float32), cv2.INTER_AREA)
-    eye_rings = [fill_polygon(points, eye.ring, ANALYSIS_PX) for eye in EYES]
-    brows = [fill_polygon(points, eye.brow, ANALYSIS_PX) for eye in EYES]
-    features = np.maximum.reduce([fill_polygon(points, LIPS_OUTER, ANALYSIS_PX), *eye_rings, *brows])
+
+def analyse(target: Portrait, warped: FloatImage, drawing: Drawing, visible: Mask | None) -> Analysis:
+    """Look at both pictures on the small canvas.
+
+    Args:
+        target: on the full canvas.
+        warped: LAB, of the drawing's area of the full canvas.
+        drawing: the result's mesh.
+        visible: of the full canvas; None if nothing hides the face.
+    """
+    area, factor = drawing.area, ANALYSIS_PX / drawing.size
+    shape = area.shape(ANALYSIS_PX)
+    target_points, points = resize_points(target.points, factor), resize_points(drawing.points, factor)
+    fill = partial(_fill, area)
+    face = _shrink(drawing.skin(), shape)
+    eyes = fill(points, *(eye.ring for eye in EYES))
+    features = np.maximum(fill(points, LIPS_OUTER, *(eye.brow for eye in EYES)), eyes)
     features = cv2.dilate(features, np.ones((FEATURE_MARGIN_PX, FEATURE_MARGIN_PX), np.uint8))
-    openings = np.maximum.reduce([fill_polygon(points, LIPS_INNER, ANALYSIS_PX), *eye_rings])
-    seen = np.ones_like(face) if visible is None else shrink(visible, cv2.INTER_AREA)
-    target_lab, warped_lab = (to_lab(shrink(image, cv2.INTER_AREA)) for image in (target.image, warped))
+    seen = np.ones_like(face) if visible is None else _shrink(area.of(visible), shape)
+    below = area.of(target.image)
+    target_lab, warped_lab = to_lab(_shrink(below, shape)), _shrink(warped, shape)
+    plain = 1 - features
     return Analysis(
         target=target_lab,
         warped=warped_lab,
-        target_grain=to_lab(shrink(target.image, cv2.INTER_NEAREST)),
-        warped_grain=to_lab(shrink(warped, cv2.INTER_NEAREST)),
+        target_grain=to_lab(_pick(below, shape)),
+        warped_grain=_pick(warped, shape),
         target_points=target_points,
         points=points,
+        area=area,
         face=face,
-        covered=np.maximum(face, openings),
+        covered=np.maximum(face, np.maximum(eyes, fill(points, LIPS_INNER))),
         features=features,
-        eyes=cv2.dilate(np.maximum(*eye_rings), np.ones((3, 3), np.uint8)),
+        eyes=cv2.dilate(eyes, np.ones((3, 3), np.uint8)),
         visible=seen,
-        target_skin=_find_skin(target_lab, target_points, (1 - features) * seen) * seen,
-        source_skin=_find_skin(warped_lab, points, 1 - features),
+        target_skin=_find_skin(target_lab, fill(target_points, CHEEKS_AND_NOSE) * plain * seen) * seen,
+        source_skin=_find_skin(warped_lab, fill(points, CHEEKS_AND_NOSE) * plain),
     )
 
 
-def shrink(image: NDArray[Pixel], interpolation: int) -> NDArray[Pixel]:
-    """Resize a canvas to the small one."""
-    return cv2.resize(image, (ANALYSIS_PX, ANALYSIS_PX), interpolation=interpolation)
+def _fill(area: Area, points: Points, *polygons: Sequence[int]) -> FloatImage:
+    return area.of(fill_polygons(points, polygons, ANALYSIS_PX))
 
 
-def _find_skin(lab: FloatImage, points: Points, plain: FloatImage) -> FloatImage:
-    sampled = fill_polygon(points, CHEEKS_AND_NOSE, ANALYSIS_PX) * plain
+def _shrink(image: NDArray[Pixel], shape: tuple[int, int]) -> NDArray[Pixel]:
+    """Averages of areas; halved first, as the ratio may be odd, and that takes ten times as long."""
+    height, width = image.shape[:2]
+    if height >= 2 * shape[0]:
+        image = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _pick(image: NDArray[Pixel], shape: tuple[int, int]) -> NDArray[Pixel]:
+    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def _find_skin(lab: FloatImage, sampled: FloatImage) -> FloatImage:
     return skin_likeness(blur(lab, SKIN_BLUR_PX), sampled)
 
 
 def make_mask(seen: Analysis) -> Mask:
-    """(A, A) in [0, 1]: how much of the result replaces the target.
+    """(h, w) in [0, 1]: how much of the result replaces the target.
 
     From the chin to the middle of the forehead; near its border only where both faces show skin, so that hair stays in front. Known
     occluders change nothing here: the mask is cut at their edge later, and that edge is sharper.
     """
     outline = _outline(seen.points)
-    mask = np.zeros((ANALYSIS_PX, ANALYSIS_PX), np.float32)
-    corners = np.round(outline * (1 << SUBPIXEL_BITS)).astype(np.int32)
-    cv2.fillPoly(mask, [corners], 1.0, cv2.LINE_AA, SUBPIXEL_BITS)
+    mask = seen.fill(outline, range(len(outline)))
     mask *= cv2.erode(seen.covered, np.ones((3, 3), np.uint8))
     skin = cv2.morphologyEx(
         np.minimum(np.maximum(seen.target_skin, 1 - seen.visible), seen.source_skin),
         cv2.MORPH_CLOSE,
         np.ones((CLOSED_GAP_PX, CLOSED_GAP_PX), np.uint8),
     )
-    band = 1 - blur(fill_polygon(seen.points, FACE_CORE, ANALYSIS_PX), BAND_BLUR_PX)
+    band = 1 - blur(seen.fill(seen.points, FACE_CORE), BAND_BLUR_PX)
     plain = 1 - blur(seen.features, BAND_BLUR_PX)
     mask *= 1 - band * plain * (1 - blur(skin, BAND_BLUR_PX))
     mask = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))

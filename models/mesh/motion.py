@@ -20,7 +20,7 @@ ONSET_SHARES = (
 )  # judged lengths over that width: none of the blur below, all of it above; short ones are often misjudged
 JUDGED_PX = 160  # width at which the region is judged
 EDGE_SIGMA_PX = 1.6  # at that width; finer structure may be noise
-SHUTTERS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # open for these shares of a frame
+SHUTTERS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)  # open for these shares of a frame
 SHORTEST_BLUR_PX = 1.0
 UNDERSTATED = 1.4  # true over judged length, on portraits blurred by 6 to 25 % of their width
 FEWEST_PIXELS = 200
@@ -42,38 +42,46 @@ def match_motion(face: FloatImage, target: Image, region: NDArray[np.bool_], mot
     if way < SHORTEST_SHARE * width:
         return face
     direction = motion / way
-    filled = np.where(region[..., None], face, np.float32(target))  # so that blur mixes nothing undefined into the face
     factor = min(JUDGED_PX / width, 1.0)
     size = (max(1, round(region.shape[1] * factor)), max(1, round(region.shape[0] * factor)))
     small = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     if small.sum() < FEWEST_PIXELS:
         return face
-    drawn, wanted = (
-        cv2.resize(_lightness(picture), size, interpolation=cv2.INTER_AREA) for picture in (filled, target)
-    )
-    shutter = _judge_shutter(drawn, wanted, small, direction, factor * way)
+    drawn, wanted = (cv2.resize(_lightness(picture), size, interpolation=cv2.INTER_AREA) for picture in (face, target))
+    shutter = _judge_shutter(np.where(small, drawn, wanted), wanted, small, direction, factor * way)
     length = min(UNDERSTATED * shutter, 1.0) * way
     faint, sure = ONSET_SHARES
     length *= float(np.clip((length / width - faint) / (sure - faint), 0, 1))
-    return face if length < SHORTEST_BLUR_PX else blur_along(filled, direction, length)
+    if length < SHORTEST_BLUR_PX:
+        return face
+    # Outside the region the target goes on, so that blur mixes nothing undefined into the face.
+    return blur_along(np.where(region[..., None], face, np.float32(target)), direction, length)
 
 
 def _judge_shutter(
     drawn: FloatImage, wanted: FloatImage, region: NDArray[np.bool_], direction: NDArray[np.float64], way_px: float
 ) -> float:
     """The share of the way along which `drawn` must be blurred to lose as much contrast along it as `wanted` has lost, in [0, 1]."""
-    lost = [_contrast(blur_along(drawn, direction, share * way_px), region, direction) for share in SHUTTERS]
-    falling = np.minimum.accumulate(lost)
-    return float(np.interp(-_contrast(wanted, region, direction), -falling, SHUTTERS))
+    limit = _contrast(wanted, region, direction)
+    shorter, before = 0.0, _contrast(drawn, region, direction)
+    if before <= limit:
+        return 0.0
+    for shutter in SHUTTERS:
+        left = _contrast(blur_along(drawn, direction, shutter * way_px), region, direction)
+        if left <= limit:
+            return shorter + (shutter - shorter) * (before - limit) / (before - left)
+        shorter, before = shutter, min(before, left)  # where a longer way gives more contrast again, it says nothing
+    return 1.0
 
 
 def _contrast(light: FloatImage, region: NDArray[np.bool_], direction: NDArray[np.float64]) -> float:
     """Logarithm of the power of the gradient along a direction over that across it."""
     smooth = cv2.GaussianBlur(light, (0, 0), EDGE_SIGMA_PX)
     by_x, by_y = (cv2.Scharr(smooth, cv2.CV_32F, *order)[region] for order in ((1, 0), (0, 1)))
+    xx, xy, yy = (float(np.dot(*pair)) / len(by_x) for pair in ((by_x, by_x), (by_x, by_y), (by_y, by_y)))
     x, y = direction
-    along, across = x * by_x + y * by_y, x * by_y - y * by_x
-    return float(np.log(np.square(along).mean() + 1e-6) - np.log(np.square(across).mean() + 1e-6))
+    along, across = x * x * xx + 2 * x * y * xy + y * y * yy, y * y * xx - 2 * x * y * xy + x * x * yy
+    return float(np.log(max(along, 0.0) + 1e-6) - np.log(max(across, 0.0) + 1e-6))
 
 
 def blur_along(picture: FloatImage, direction: Points, length_px: float) -> FloatImage:

@@ -2,75 +2,185 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinate_reg.mesh_points import VERTEX_COUNT
-from models.mesh.canvas import CELLS, Area, FloatImage, Portrait, choose_area, resize_points
+from coordinate_reg.mesh_points import LEFT_EYE, RIGHT_EYE, VERTEX_COUNT
+from models.mesh.canvas import Area, FloatImage, Portrait, choose_area, estimate_frame_to_canvas, resize_points
 from models.mesh.colour import masked_blur
-from models.mesh.masks import ANALYSIS_PX, shrink
-from models.mesh.raster import IdMap, interpolate, triangle_affines
-from models.mesh.topology import MeshTopology
+from models.mesh.raster import IdMap, Way, draw_triangle_ids, fill_polygons, interpolate, pixel_grid, triangle_affines
+from models.mesh.topology import OPENINGS, MeshTopology
+from utils.inference.alignment import transform_points
 from utils.inference.records import Image, Points
 
-MIRROR_EDGE_PX = 0.012 * ANALYSIS_PX
+COARSE_PX = 128  # side of the picture on which the halves of a face are weighed
+MIRROR_EDGE_PX = 0.012 * COARSE_PX
 FULLY_OWN = 0.99
+RIM_PX = 0.06 * COARSE_PX  # so far beyond the mesh the source's photo goes on
+RIM_BLURS = (
+    (0.03 * COARSE_PX, 1.0),
+    (0.005 * COARSE_PX, 0.999),
+)  # reach, and by how much less than its rim the inside of an opening counts
+EDGE_PX = 3.0  # so far beyond the mesh a drawing goes on
 
 
-def render_source(
-    source: Portrait, own_weight: NDArray[np.float64], points: Points, ids: IdMap, topology: MeshTopology
-) -> Image:
-    """(S, S, 3) uint8: the half of the source's face that is seen badly is completed by the mirrored other half.
+def complete_skin(photo: Portrait, own_weight: NDArray[np.float64], topology: MeshTopology) -> Portrait:
+    """All of the source's skin: without eyes and mouth, and the half that is seen badly completed by the mirrored other half.
 
     Args:
-        source: the picture to sample.
+        photo: of the source.
         own_weight: (468,) in [0, 1], 1 where a vertex is taken from its own half.
-        points: (478, 3) landmarks of the result.
-        ids: (S, S) of the triangles of `points`.
         topology: of the mesh.
 
-    Outside the mesh the picture is undefined.
+    Returns:
+        The face turned to the front if it had to be completed.
     """
+    whole = photo if own_weight.min() > FULLY_OWN else _complete_halves(photo, own_weight, topology)
+    return Portrait(_close_openings(whole), whole.points)
+
+
+def _close_openings(portrait: Portrait) -> Image:
+    """The picture with the colours of lids and lips inside of eyes and mouth: a closed mouth must not show the source's teeth."""
+    size = portrait.image.shape[0]
+    opened = fill_polygons(portrait.points, OPENINGS, size)
+    closed = portrait.image.astype(np.float32)
+    for reach_px, doubt in RIM_BLURS:  # first anything plausible, then what is next to the rim
+        around = masked_blur(closed, 1 - doubt * opened, reach_px / COARSE_PX * size)
+        cv2.copyTo(around, opened.astype(np.uint8), closed)
+    return closed.astype(np.uint8)
+
+
+def _complete_halves(photo: Portrait, own_weight: NDArray[np.float64], topology: MeshTopology) -> Portrait:
+    size = photo.image.shape[0]
+    turned = _turn_to_front(photo.points)
+    points = transform_points(estimate_frame_to_canvas(turned, size), turned)
+    ids = draw_triangle_ids(points, topology.closed, size)
+    own, mirrored = (
+        _sample(photo.image, _way_to(corners, points, ids, topology))
+        for corners in (photo.points[:VERTEX_COUNT], photo.points[topology.mirror])
+    )
+    share = cv2.resize(_spread_weight(own_weight, resize_points(points, COARSE_PX / size), topology), (size, size))
+    return Portrait(cv2.blendLinear(own, mirrored, share, 1 - share), points)
+
+
+def _turn_to_front(points: Points) -> Points:
+    """Landmarks turned about the middle of the face until right and left are equally far away."""
+    across = (points[list(LEFT_EYE.halo)] - points[list(RIGHT_EYE.halo)]).mean(0)
+    x = across / np.linalg.norm(across)
+    y = np.cross([0.0, 0.0, 1.0], x)
+    y /= np.linalg.norm(y)
+    centre = points.mean(0)
+    return centre + (points - centre) @ np.column_stack([x, y, np.cross(x, y)])
+
+
+def _way_to(corners: Points, points: Points, ids: IdMap, topology: MeshTopology) -> Way:
+    """Where the pixels of `ids`, drawn at `points`, lie in a picture whose vertices are at `corners`."""
+    shift = corners[:, :2] - points[: len(corners), :2]
+    planes = interpolate(ids, triangle_affines(points, topology.closed, shift))
     size = ids.shape[0]
+    return _continue(cv2.merge(planes), ids, RIM_PX / COARSE_PX * size) + pixel_grid((size, size))
+
+
+def _sample(image: Image, way: Way) -> Image:
+    return cv2.remap(image, way, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _spread_weight(own_weight: NDArray[np.float64], points: Points, topology: MeshTopology) -> FloatImage:
+    """(COARSE_PX, COARSE_PX) weight of the face's own half; it varies slowly."""
+    ids = draw_triangle_ids(points, topology.closed, COARSE_PX)
+    (weight,) = interpolate(ids, triangle_affines(points, topology.closed, own_weight[:, None]))
+    spread = masked_blur(np.clip(weight, 0, 1), (ids > 0).astype(np.float32), MIRROR_EDGE_PX)
+    return np.clip(_continue(spread, ids, RIM_PX), 0, 1)
+
+
+def _continue(values: FloatImage, ids: IdMap, reach_px: float) -> FloatImage:
+    """Beyond the mesh, for about `reach_px`, `values` (H, W) or (H, W, C) go on as they are at its rim."""
+    inside = (ids > 0).view(np.uint8)
+    around = masked_blur(values, inside.astype(np.float32), reach_px / 3)
+    return cv2.copyTo(values, inside, around)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """The result's mesh, drawn once for all that follows: on half a canvas, as what the mesh tells varies slowly.
+
+    Attributes:
+        points: (478, 3) landmarks in pixels of the full canvas.
+        size: side of the full canvas.
+        area: what is drawn.
+        ids: of `area` on half a canvas, openings closed; see `draw_triangle_ids`.
+        topology: of the mesh.
+    """
+
+    points: Points
+    size: int
+    area: Area
+    ids: IdMap
+    topology: MeshTopology
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the area on the full canvas."""
+        return self.area.shape(self.size)
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """(x, y) of the area on the full canvas."""
+        return self.area.origin(self.size)
+
+    def skin(self) -> FloatImage:
+        """1 in the mesh without its openings; (h, w) of half the area."""
+        return ((self.ids > 0) & (self.ids <= len(self.topology.triangles))).astype(np.float32)
+
+    def covered(self) -> FloatImage:
+        """1 in the mesh and its openings, 0 elsewhere, in between where the mesh ends in the middle of a pixel; of the area, full size."""
+        return cv2.resize((self.ids > 0).astype(np.float32), self.shape[::-1])
+
+    def shifts_to(self, faces: Sequence[Points]) -> list[Way]:
+        """For each of some faces, (468 or more, 2 or more) landmarks on the full canvas: how far off the same point of the face lies there.
+
+        In pixels of the full canvas, for the pixels of half the area; 0 outside of the mesh.
+        """
+        shifts = np.hstack([face[:VERTEX_COUNT, :2] - self.points[:VERTEX_COUNT, :2] for face in faces])
+        table = triangle_affines(resize_points(self.points, 0.5), self.topology.closed, shifts)
+        planes = interpolate(self.ids, table, self.area.origin(self.size // 2))
+        return [cv2.merge(planes[at : at + 2]) for at in range(0, len(planes), 2)]
+
+    def warp(self, picture: FloatImage, shift: Way) -> FloatImage:
+        """`picture` of a face, square and showing what its canvas shows, drawn on the area of the full canvas and a little beyond the mesh.
+
+        Args:
+            picture: (T, T, C).
+            shift: to its landmarks, from `shifts_to`.
+        """
+        way = follow(_continue(shift, self.ids, EDGE_PX), self.origin, picture.shape[0] / self.size)
+        return cv2.remap(picture, way, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def draw_mesh(points: Points, size: int, topology: MeshTopology) -> Drawing:
+    """Draw the mesh of a result with (478, 3) landmarks `points` for a canvas of `size` pixels."""
     area = choose_area(points, size)
-    halves = np.column_stack([source.points[:VERTEX_COUNT, :2], source.points[topology.mirror, :2]])
-    table = triangle_affines(points, topology.triangles, halves)
-    picture = np.zeros((size, size, 3), np.uint8)
-    area.of(picture)[:] = _sample(source.image, ids, table[:2], area)
-    if own_weight.min() > FULLY_OWN:
-        return picture
-    weight = _spread_weight(own_weight, points, ids, topology)
-    mixed = _mixed_area(weight)
-    if mixed is not None:
-        mirrored = _sample(source.image, ids, table[2:], mixed)
-        own = mixed.of(picture)
-        share = cv2.resize(mixed.of(weight), own.shape[1::-1])
-        own[:] = cv2.blendLinear(np.ascontiguousarray(own), mirrored, share, 1 - share)
-    return picture
+    # Where an opening is closed, the skin on both sides of it is drawn.
+    openings = len(topology.closed) - len(topology.triangles)
+    ids = draw_triangle_ids(resize_points(points, 0.5), topology.closed, size // 2, behind=openings)
+    return Drawing(points, size, area, area.of(ids), topology)
 
 
-def _sample(image: Image, ids: IdMap, table: FloatImage, area: Area) -> Image:
-    map_x, map_y = interpolate(area.of(ids), table, area.origin(ids.shape[0]))
-    return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def follow(shift: Way, origin: tuple[int, int], scale: float = 1.0) -> Way:
+    """Where the pixels of a full canvas are to be looked up.
 
-
-def _spread_weight(own_weight: NDArray[np.float64], points: Points, ids: IdMap, topology: MeshTopology) -> FloatImage:
-    """(A, A) weight of the face's own half, 1 outside the mesh; it varies slowly, so the small canvas is fine enough."""
-    small_points = resize_points(points, ANALYSIS_PX / ids.shape[0])
-    small_ids = shrink(ids, cv2.INTER_NEAREST)
-    (weight,) = interpolate(small_ids, triangle_affines(small_points, topology.triangles, own_weight[:, None]))
-    inside = (small_ids > 0).astype(np.float32)
-    spread = masked_blur(np.clip(weight, 0, 1), inside, MIRROR_EDGE_PX)
-    near = cv2.dilate(inside, np.ones((5, 5), np.uint8)) > 0
-    return np.where(near, np.clip(spread, 0, 1), np.float32(1))
-
-
-def _mixed_area(weight: FloatImage) -> Area | None:
-    """The area in which the mirrored half is needed."""
-    mirrored = weight < FULLY_OWN
-    rows, columns = np.flatnonzero(mirrored.any(1)), np.flatnonzero(mirrored.any(0))
-    if not len(rows):
-        return None
-    cell = ANALYSIS_PX // CELLS
-    return Area(int(columns[0]) // cell, int(rows[0]) // cell, int(columns[-1]) // cell + 1, int(rows[-1]) // cell + 1)
+    Args:
+        shift: from `Drawing.shifts_to`, or a part of that.
+        origin: (x, y) of its first pixel on the full canvas.
+        scale: pixels of the other picture per canvas pixel.
+    """
+    height, width = shift.shape[:2]
+    # The first pixel of half a canvas covers the first two of the full one.
+    place = pixel_grid((height, width), (origin[0] + 0.5, origin[1] + 0.5), (2, 2))
+    place += shift
+    way = cv2.addWeighted(place, scale, place, 0, (scale - 1) / 2)
+    return cv2.resize(way, (2 * width, 2 * height))

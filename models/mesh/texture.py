@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import EYES, FACING, LANDMARK_COUNT, VERTEX_COUNT
-from models.mesh.canvas import Portrait, choose_size, cut_out, estimate_frame_to_canvas, resize_points
+from models.mesh.canvas import FloatImage, Portrait, choose_size, cut_out, estimate_frame_to_canvas, resize_points
+from models.mesh.colour import to_lab
 from models.mesh.eyes import EyeColour, are_eyes_lit, measure_eye_colour
 from models.mesh.raster import draw_triangle_ids
+from models.mesh.render import complete_skin
 from models.mesh.topology import MeshTopology
 from utils.inference.alignment import transform_points
 from utils.inference.records import Image, Points, View
@@ -19,28 +21,23 @@ from utils.inference.records import Image, Points, View
 SMALLEST_PX, LARGEST_PX = 512, 1024
 MINIFY_FROM = 1.3  # texture pixels per canvas pixel above which the texture is blurred before sampling
 BLUR_PER_SCALE_PX = 0.35
+KEPT_SIZES = 3  # of canvases for which a texture stays prepared
 SEEN_ENOUGH = 0.3  # visibility of the better half from which on the two are compared
 OUTLINE_ROUNDS = 4  # rings of vertices that may follow their neighbours
 MIRROR_GAIN = 0.15  # by how much the other half must be seen better before it replaces this one
 
 
 @dataclass(frozen=True, eq=False)
-class SourceTexture:
-    """What a swap needs of a source photo.
+class Pyramid:
+    """A portrait in several sizes.
 
     Attributes:
-        levels: BGR canvases of the photo, finest first, each half as large as the one before.
+        levels: BGR canvases, finest first, each half as large as the one before.
         points: (478, 3) landmarks in pixels of `levels[0]`.
-        own_weight: (468,) in [0, 1]; below 1 where the mirrored half of the face is to be taken instead.
-        eyes_lit: whether the eyes can be seen well enough to be used.
-        eye_colours: iris colour of the right and the left eye; None where it cannot be measured.
     """
 
     levels: tuple[Image, ...]
     points: Points
-    own_weight: NDArray[np.float64]
-    eyes_lit: bool
-    eye_colours: tuple[EyeColour | None, ...]
 
     def portrait_for(self, size: int) -> Portrait:
         """The picture to sample for a canvas of `size` pixels: about as fine as that, so that nothing aliases."""
@@ -56,6 +53,50 @@ class SourceTexture:
         return resize_points(self.points, size / self.levels[0].shape[0])
 
 
+@dataclass(frozen=True, eq=False)
+class SizedTexture:
+    """A source as it is sampled for canvases of one size.
+
+    Attributes:
+        photo: of the source.
+        skin: (T, T, 3) LAB float32, complete.
+        skin_points: (478, 3) its landmarks in pixels of the canvas, not of `skin`.
+    """
+
+    photo: Portrait
+    skin: FloatImage
+    skin_points: Points
+
+
+@dataclass(frozen=True, eq=False)
+class SourceTexture:
+    """What a swap needs of a source photo.
+
+    Attributes:
+        photo: the source as it was taken.
+        skin: the same with both halves of the face, see `complete_skin`.
+        eyes_lit: whether the eyes can be seen well enough to be used.
+        eye_colours: iris colour of the right and the left eye; None where it cannot be measured.
+    """
+
+    photo: Pyramid
+    skin: Pyramid
+    eyes_lit: bool
+    eye_colours: tuple[EyeColour | None, ...]
+    _sized: dict[int, SizedTexture] = field(default_factory=dict)
+
+    def sized(self, size: int) -> SizedTexture:
+        """For canvases of `size` pixels; kept for the next frames, in which faces are about as large."""
+        found = self._sized.get(size)
+        if found is None:
+            skin = to_lab(self.skin.portrait_for(size).image)
+            found = SizedTexture(self.photo.portrait_for(size), skin, self.skin.points_at(size))
+            if len(self._sized) >= KEPT_SIZES:
+                self._sized.clear()
+            self._sized[size] = found
+        return found
+
+
 def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
     """Compute the source side of a swap.
 
@@ -67,16 +108,22 @@ def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
         raise ValueError(f"the mesh generator needs ({LANDMARK_COUNT}, 3) landmarks; '{view.name}' has none")
     size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
     frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
-    canvas = cut_out(view.image, frame_to_canvas, size)
-    points = transform_points(frame_to_canvas, landmarks)
-    levels = [canvas]
+    photo = Portrait(cut_out(view.image, frame_to_canvas, size), transform_points(frame_to_canvas, landmarks))
+    own_weight = weigh_own_half(measure_visibility(photo.points, topology, size), topology)
+    return SourceTexture(
+        photo=_build_pyramid(photo),
+        skin=_build_pyramid(complete_skin(photo, own_weight, topology)),
+        eyes_lit=are_eyes_lit(photo.image, photo.points),
+        eye_colours=tuple(measure_eye_colour(photo.image, photo.points, eye) for eye in EYES),
+    )
+
+
+def _build_pyramid(portrait: Portrait) -> Pyramid:
+    levels = [portrait.image]
     while levels[-1].shape[0] // 2 >= SMALLEST_PX // 2 and levels[-1].shape[0] % 2 == 0:
         half = levels[-1].shape[0] // 2
         levels.append(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA))
-    visibility = measure_visibility(points, topology, size)
-    eye_colours = tuple(measure_eye_colour(canvas, points, eye) for eye in EYES)
-    own_weight = weigh_own_half(visibility, topology)
-    return SourceTexture(tuple(levels), points, own_weight, are_eyes_lit(canvas, points), eye_colours)
+    return Pyramid(tuple(levels), portrait.points)
 
 
 def weigh_own_half(visibility: NDArray[np.float64], topology: MeshTopology) -> NDArray[np.float64]:

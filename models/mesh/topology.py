@@ -17,6 +17,7 @@ from coordinate_reg.mesh_points import EYES, LEFT_EYE, LIPS, LIPS_INNER, MIDLINE
 
 Indices: TypeAlias = NDArray[np.intp]
 
+OPENINGS = (*(eye.ring for eye in EYES), LIPS_INNER)  # the mesh has no triangles there
 SPREAD_ROUNDS = 12  # of neighbour averaging, by which free vertices follow the moved ones
 
 
@@ -29,15 +30,14 @@ class MeshTopology:
         mirror: (468,) the vertex on the other half of the face.
         edges: (E, 2) directed edges, both ways.
         spread: (468, 468) float64: takes displacements to others in which free vertices follow the moved ones smoothly.
-        eye_holes, mouth_hole: (T, 3) triangles that close the openings.
+        closed: (898, 3) the triangles, and after them those that close the eyes and the mouth.
     """
 
     triangles: Indices
+    closed: Indices
     mirror: Indices
     edges: Indices
     spread: NDArray[np.float64]
-    eye_holes: tuple[Indices, Indices]
-    mouth_hole: Indices
 
 
 def build_topology(faces: NDArray[np.integer]) -> MeshTopology:
@@ -56,11 +56,10 @@ def build_topology(faces: NDArray[np.integer]) -> MeshTopology:
     moved = {*OVAL, *LIPS, *NOSE, *(i for eye in EYES for i in (*eye.lids, *eye.brow))}
     return MeshTopology(
         triangles=triangles,
+        closed=np.concatenate([triangles, *(fill_ring(ring) for ring in OPENINGS)]),
         mirror=mirror_map(triangles),
         edges=edges,
         spread=spread_matrix(edges, moved),
-        eye_holes=(fill_ring(RIGHT_EYE.ring), fill_ring(LEFT_EYE.ring)),
-        mouth_hole=fill_ring(LIPS_INNER),
     )
 
 

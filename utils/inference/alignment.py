@@ -108,7 +108,8 @@ def scale_of(affine: Affine) -> float:
     >>> scale_of(np.array([[0., -2., 5.], [2., 0., 1.]]))
     2.0
     """
-    return float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+    (xx, xy), (yx, yy) = affine[:, :2].tolist()
+    return float(abs(xx * yy - xy * yx) ** 0.5)
 
 
 def invert(affine: Affine) -> Affine:
@@ -158,6 +159,26 @@ def warp_antialiased(
     Returns:
         (height, width, 3) uint8.
     """
+    region, region_to_crop = _cut_region(image, frame_to_crop, size)
+    scale = scale_of(frame_to_crop)
+    if scale < 0.6:  # a bilinear warp looks at 2 x 2 pixels: beyond this it would skip some
+        region, region_to_crop = _resize_region(region, region_to_crop, 1.2 * scale, cv2.INTER_AREA)
+    return cv2.warpAffine(region, region_to_crop, size, flags=cv2.INTER_LINEAR, borderMode=border)
+
+
+def warp_sharp(image: Image, frame_to_crop: Affine, size: tuple[int, int]) -> Image:
+    """Cut an aligned crop that does not shrink out of a frame, as sharp as cubic interpolation leaves it.
+
+    As `warp_antialiased`; the frame's edge goes on beyond its border. The region is doubled by cubic interpolation first: between pixels
+    that are so close, linear interpolation softens next to nothing, and both together take half the time of a cubic warp.
+    """
+    region, region_to_crop = _cut_region(image, frame_to_crop, size)
+    region, region_to_crop = _resize_region(region, region_to_crop, 2.0, cv2.INTER_CUBIC)
+    return cv2.warpAffine(region, region_to_crop, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _cut_region(image: Image, frame_to_crop: Affine, size: tuple[int, int]) -> tuple[Image, Affine]:
+    """The part of a frame that a crop of `size` (width, height) shows, with a margin, and its way to the crop."""
     width, height = size
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
     margin_px = 2.0 + 2.0 / scale_of(frame_to_crop)
@@ -166,15 +187,18 @@ def warp_antialiased(
     # Replicated borders need at least one row or column of the frame, hence the clip to the last pixel.
     first = np.clip(np.floor(in_frame.min(axis=0) - margin_px), 0, limits - 1).astype(int)
     last = np.clip(np.ceil(in_frame.max(axis=0) + margin_px), first + 1, limits).astype(int)
-    region = image[first[1] : last[1], first[0] : last[0]]
     region_to_crop = frame_to_crop.copy()
     region_to_crop[:, 2] += frame_to_crop[:, :2] @ first
-    scale = scale_of(frame_to_crop)
-    if scale < 0.6:  # a bilinear warp looks at 2 x 2 pixels: beyond this it would skip some
-        shrunk_size = np.maximum(1, np.round(np.array(region.shape[1::-1]) * scale * 1.2).astype(int))
-        ratio = shrunk_size / np.array(region.shape[1::-1])
-        region = cv2.resize(region, (int(shrunk_size[0]), int(shrunk_size[1])), interpolation=cv2.INTER_AREA)
-        # Pixel centres are whole numbers: x_region = (x_shrunk + 0.5) / ratio - 0.5
-        region_to_crop[:, 2] += region_to_crop[:, :2] @ (0.5 / ratio - 0.5)
-        region_to_crop[:, :2] = region_to_crop[:, :2] / ratio
-    return cv2.warpAffine(region, region_to_crop, size, flags=cv2.INTER_LINEAR, borderMode=border)
+    return image[first[1] : last[1], first[0] : last[0]], region_to_crop
+
+
+def _resize_region(region: Image, region_to_crop: Affine, factor: float, interpolation: int) -> tuple[Image, Affine]:
+    """A region resized by about `factor`, and its way to the crop."""
+    resized_size = np.maximum(1, np.round(np.array(region.shape[1::-1]) * factor).astype(int))
+    ratio = resized_size / np.array(region.shape[1::-1])
+    resized = cv2.resize(region, (int(resized_size[0]), int(resized_size[1])), interpolation=interpolation)
+    resized_to_crop = region_to_crop.copy()
+    # Pixel centres are whole numbers: x_region = (x_resized + 0.5) / ratio - 0.5
+    resized_to_crop[:, 2] += region_to_crop[:, :2] @ (0.5 / ratio - 0.5)
+    resized_to_crop[:, :2] = region_to_crop[:, :2] / ratio
+    return resized, resized_to_crop

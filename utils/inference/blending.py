@@ -60,16 +60,22 @@ def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine, str
     Source: GHOST, get_final_image. It blends the whole frame and truncates; here the mask's region is blended and rounded.
     """
     result = frame.copy()
-    warped = warp_to_frame(face, mask, frame_to_crop, frame.shape[0], frame.shape[1], strength)
-    if warped is None:
-        return result
-    below = result[warped.place]
-    blended = cv2.subtract(warped.image, below, dtype=cv2.CV_32F)
-    blended *= warped.weight[..., None]
-    blended += below
-    np.rint(blended, out=blended)
-    below[:] = np.clip(blended, 0, 255, out=blended)
+    lay_over(result, warp_to_frame(face, mask, frame_to_crop, frame.shape[0], frame.shape[1], strength))
     return result
+
+
+def lay_over(frame: Image, warped: WarpedFace | None) -> None:
+    """Blend a face into its frame, in place; no other pixel than those of its rectangle is looked at."""
+    if warped is None:
+        return
+    below = frame[warped.place]
+    change = weigh(cv2.subtract(warped.image, below, dtype=cv2.CV_32F), warped.weight)
+    cv2.add(below, change, dst=below, dtype=cv2.CV_8U)  # rounds
+
+
+def weigh(image: NDArray[np.float32], weight: Mask) -> NDArray[np.float32]:
+    """`image` (H, W) or (H, W, C), every channel multiplied by `weight` (H, W); five times as fast as broadcasting."""
+    return cv2.multiply(image, weight if image.ndim == 2 else cv2.merge([weight] * image.shape[2]))
 
 
 def warp_to_frame(
@@ -118,31 +124,28 @@ def _warped_region(mask: Mask, crop_to_frame: Affine, height: int, width: int) -
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def blend_bands(
-    face: NDArray[np.float32], background: NDArray[np.float32], mask: Mask, levels: int
-) -> NDArray[np.float32]:
-    """Lay `face` over `background`, coarse structure across a wide border and fine structure across a narrow one.
+def blend_bands(change: NDArray[np.float32], mask: Mask, levels: int) -> NDArray[np.float32]:
+    """What to add to a picture to lay another over it, coarse structure across a wide border and fine structure across a narrow one.
 
     Args:
-        face, background: (H, W, 3) float32.
+        change: (H, W, 3) float32, the other picture less this one.
         mask: (H, W) float32 in [0, 1], the finest border; each level doubles its width.
         levels: number of times that the pictures are halved.
 
     Returns:
-        (H, W, 3) float32, equal to `background` where every level's mask is zero.
+        (H, W, 3) float32, 0 where every level's mask is.
 
-    Source: Burt and Adelson, A multiresolution spline with application to image mosaics, 1983.
+    Source: Burt and Adelson, A multiresolution spline with application to image mosaics, 1983. Their pyramids are linear, so that of the
+    difference is enough.
     """
-    # The pyramid is linear: that of the difference, weighted and added to the background, is all that is needed.
-    difference, weight = face - background, mask
-    stack = []
+    weight, stack = mask, []
     for _ in range(levels):
-        coarse = cv2.pyrDown(difference)
-        difference -= cv2.pyrUp(coarse, dstsize=difference.shape[1::-1])
-        difference *= weight[..., None]
-        stack.append(difference)
-        difference, weight = coarse, cv2.pyrDown(weight)
-    blended = difference * weight[..., None]
+        coarse = cv2.pyrDown(change)
+        fine = cv2.pyrUp(coarse, dstsize=change.shape[1::-1])
+        stack.append(weigh(np.subtract(change, fine, out=fine), weight))
+        change, weight = coarse, cv2.pyrDown(weight)
+    blended = weigh(change, weight)
     for band in reversed(stack):
-        blended = band + cv2.pyrUp(blended, dstsize=band.shape[1::-1])
-    return blended + background
+        blended = cv2.pyrUp(blended, dstsize=band.shape[1::-1])
+        blended += band
+    return blended

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.blending import paste_back, warp_to_frame
+from utils.inference.blending import WarpedFace, lay_over, warp_to_frame
 from utils.inference.boxes import drop_duplicates
 from utils.inference.occlusion.visibility import refine_visible
-from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, Mask, ModelPack, Treatment
+from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, ModelPack, Treatment
 from utils.inference.stopwatch import stage
 
 Matte: TypeAlias = NDArray[np.uint16]
@@ -65,12 +65,23 @@ def crop_face(frame: Image, face: Face, pack: ModelPack, seed: int, treatment: T
 def get_final_image(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Image:
     """Put generated faces back into their frame, one after another, behind what is in front of them.
 
-    Bit-identical to `frame` outside of the warped masks. A face of a strength below 1 is mixed with the frame.
+    Bit-identical to `frame` outside of the warped masks; the very frame if there are no faces. A face of a strength below 1 is mixed with
+    the frame.
     """
-    result = frame
-    for place, face in zip(aligned, generated, strict=True):
-        result = paste_back(result, face.image, _shown(place, face), place.frame_to_crop, place.treatment.strength)
+    result = frame.copy() if generated else frame
+    for warped in _warp_all(frame, aligned, generated):
+        lay_over(result, warped)
     return result
+
+
+def _warp_all(
+    frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]
+) -> Iterator[WarpedFace | None]:
+    """Every face where it belongs in its frame, cut by what is in front of it."""
+    height, width = frame.shape[:2]
+    for place, face in zip(aligned, generated, strict=True):
+        mask = face.mask if place.visible is None else face.mask * place.visible
+        yield warp_to_frame(face.image, mask, place.frame_to_crop, height, width, place.treatment.strength)
 
 
 def get_layers(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> tuple[Image, Matte]:
@@ -82,10 +93,7 @@ def get_layers(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence
     """
     height, width = frame.shape[:2]
     faces, matte = np.zeros_like(frame), np.zeros((height, width), np.float32)
-    for place, face in zip(aligned, generated, strict=True):
-        warped = warp_to_frame(
-            face.image, _shown(place, face), place.frame_to_crop, height, width, place.treatment.strength
-        )
+    for warped in _warp_all(frame, aligned, generated):
         if warped is None:
             continue
         below, covered = faces[warped.place], matte[warped.place]
@@ -97,8 +105,3 @@ def get_layers(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence
     steps = np.rint(matte * np.float32(MATTE_FULL)).astype(np.uint16)
     faces[steps == 0] = 0
     return faces, steps
-
-
-def _shown(place: AlignedFace, face: GeneratedFace) -> Mask:
-    """The mask of a face behind what is in front of it."""
-    return face.mask if place.visible is None else face.mask * place.visible
