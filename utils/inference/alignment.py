@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from utils.inference.records import Affine, Image, Points
+from utils.inference.shrinking import halve
 
 # insightface 0.2.1, face_align, src1..src5: left profile, left, frontal, right, right profile. Points as in `Face.keypoints`.
 POSE_TEMPLATES_112: Points = np.array(
@@ -22,6 +23,7 @@ POSE_TEMPLATES_112: Points = np.array(
     ]
 )
 TEMPLATE_PX = 112  # side of the crop that the templates are given for
+LEAST_BILINEAR_SCALE = 0.6  # a bilinear warp looks at 2 x 2 pixels: below this it would skip some
 SMALLEST_SCALE = 1e-9  # crop pixels per frame pixel; less means that the keypoints have no likeness to any face
 
 
@@ -170,11 +172,17 @@ def warp_antialiased(
     region_to_crop = frame_to_crop.copy()
     region_to_crop[:, 2] += frame_to_crop[:, :2] @ first
     scale = scale_of(frame_to_crop)
-    if scale < 0.6:  # a bilinear warp looks at 2 x 2 pixels: beyond this it would skip some
+    while scale < LEAST_BILINEAR_SCALE / 2:
+        region, region_to_crop = halve(region), _after_resizing(region_to_crop, np.array([0.5, 0.5]))
+        scale *= 2
+    if scale < LEAST_BILINEAR_SCALE:
         shrunk_size = np.maximum(1, np.round(np.array(region.shape[1::-1]) * scale * 1.2).astype(int))
-        ratio = shrunk_size / np.array(region.shape[1::-1])
+        region_to_crop = _after_resizing(region_to_crop, shrunk_size / np.array(region.shape[1::-1]))
         region = cv2.resize(region, (int(shrunk_size[0]), int(shrunk_size[1])), interpolation=cv2.INTER_AREA)
-        # Pixel centres are whole numbers: x_region = (x_shrunk + 0.5) / ratio - 0.5
-        region_to_crop[:, 2] += region_to_crop[:, :2] @ (0.5 / ratio - 0.5)
-        region_to_crop[:, :2] = region_to_crop[:, :2] / ratio
     return cv2.warpAffine(region, region_to_crop, size, flags=cv2.INTER_LINEAR, borderMode=border)
+
+
+def _after_resizing(region_to_crop: Affine, ratio: Points) -> Affine:
+    """From a region that was resized by `ratio` (2,): pixel centres are whole numbers, so x_region = (x_resized + 0.5) / ratio - 0.5."""
+    linear = region_to_crop[:, :2]
+    return np.hstack([linear / ratio, (region_to_crop[:, 2] + linear @ (0.5 / ratio - 0.5))[:, None]])
