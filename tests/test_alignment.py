@@ -74,7 +74,7 @@ def test_shrinking_by_halves_gives_what_one_average_gives(size):
     noise = np.random.default_rng(1).integers(0, 256, (240, 400, 3), np.uint8)
     smooth = cv2.GaussianBlur(noise, (0, 0), 6)
     direct = cv2.resize(smooth, size, interpolation=cv2.INTER_AREA).astype(int)
-    assert np.abs(shrink(smooth, size).astype(int) - direct).max() <= 1
+    assert np.abs(shrink(smooth, size).astype(int) - direct).max() <= 2
 
 
 @pytest.mark.parametrize("scale", [0.7, 0.5, 0.29, 0.13, 0.06])
