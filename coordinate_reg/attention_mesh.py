@@ -35,7 +35,7 @@ REGION_SCALE = 1.5  # side of the square given to the net / long side of the box
 MIN_FACE_FLAG = 0.5
 MIN_BOX_IOU = 0.25  # of the mesh's box with the detector's: less means that the mesh slid to something else
 REFINING_PASSES = 1  # the net is best on a region that was placed by its own points
-SETTLED_PX = 2.0  # of the input: a face that moved less since the frame before was placed well enough by its old points
+SETTLED_PX = 4.0  # of the input: a face that moved less since the frame before was placed well enough by its old points
 
 
 def region_to_input(centre: Points, side_px: float, angle_rad: float) -> Affine:

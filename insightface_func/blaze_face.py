@@ -79,7 +79,8 @@ def decode(
         threshold: on the score in [0, 1]. Answers that are not finite are dropped.
     """
     scores = 1.0 / (1.0 + np.exp(-np.clip(np.nan_to_num(logits.astype(np.float64), nan=-80.0), -80.0, 80.0)))
-    kept = (scores >= threshold) & np.isfinite(regressors).all(axis=1)
+    kept = np.flatnonzero(scores >= threshold)
+    kept = kept[np.isfinite(regressors[kept]).all(axis=1)]
     points = regressors[kept].astype(np.float64).reshape(-1, 8, 2)
     origin = anchors[kept].astype(np.float64) * size_px
     centre, extent = points[:, 0] + origin, points[:, 1]
