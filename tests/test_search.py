@@ -1,10 +1,11 @@
-"""Faces are searched for now and then and followed in between; the models here see squares at known places."""
+"""Faces are searched for now and then and followed in between; most models here see squares at known places."""
 
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
+from utils.inference.image_processing import find_faces, follow_faces
 from utils.inference.records import Face, FadeLimits, ModelPack
 from utils.inference.steadying.smoothing import FaceKeypointSmoother
 from utils.inference.tracking.search import STRETCH_FRAMES, find_in_stretch
@@ -102,3 +103,18 @@ def test_without_a_landmarker_every_frame_is_searched_once():
     scene = Scene([[square(0)], [], [square(0)]])
     assert scene.find(landmarker=False) == [[0.0], [], [0.0]]
     assert [number for number, _ in scene.searches] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("shift_px", "looks"), [(0, 1), (2, 1), (25, 2), (40, 2)])
+def test_a_face_is_placed_as_well_by_following_as_by_searching(pack, collins, monkeypatch, shift_px, looks):
+    """And the landmarker looks once at a face that hardly moved, twice at one that did."""
+    known = find_faces(collins, pack)[0]
+    moved = np.roll(collins, shift_px, axis=1)
+    calls = []
+    run = pack.landmarker._run
+    monkeypatch.setattr(pack.landmarker, "_run", lambda *given: calls.append(given) or run(*given))
+    (followed,) = follow_faces(moved, pack, known[:1])
+    assert len(calls) == looks
+    found = find_faces(moved, pack)[0][0]
+    distance = np.linalg.norm((followed.landmarks - found.landmarks)[:, :2], axis=1).mean()
+    assert distance < 0.01 * (found.box[3] - found.box[1])
