@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from utils.inference.records import Image
 
 SMALL_SIZE = (64, 36)  # width, height
-SAMPLES = 4  # pixels looked at for a pixel of the small picture, each way
+SAMPLES = 8  # pixels looked at for a pixel of the small picture, each way
 LEAST_CHANGE = 6.0  # mean difference of the small pictures in CIELAB, of 255
 LEAST_RATIO = 2.5  # of a change to the largest of those just before it
 MOST_CORRELATION = 0.9  # of the lightness of both pictures
@@ -53,7 +53,7 @@ class CutDetector:
 
 
 def _thinned(image: Image) -> Image:
-    """A grid of pixels out of a large picture: the mean of a hundredth of them is as good as that of all."""
+    """A grid of pixels out of a large picture: the mean of some is as good as that of all."""
     size = [min(side, SAMPLES * small) for side, small in zip(image.shape[1::-1], SMALL_SIZE, strict=True)]
     return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
 
