@@ -162,12 +162,10 @@ def _take_back(points: Points, poses: NDArray[np.complex128]) -> Points:
 
 def _spread_to_neighbours(values: Points, points: Points, sigma_px: float) -> Points:
     """(K, N): `values` (K, N) averaged over the points (N, 2 or more) nearby; single precision is plenty for weights."""
-    flat = (points[:, :2] / sigma_px).astype(np.float32)
-    squares = (flat**2).sum(1)
-    near = flat @ flat.T
-    near -= squares / 2
-    near -= squares[:, None] / 2
-    near = np.exp(np.clip(near, LEAST_EXPONENT, 0, out=near), out=near)
+    x, y = (points[:, :2].T / sigma_px).astype(np.float32)
+    fall, one = -(x**2 + y**2) / 2, np.ones_like(x)
+    exponents = np.column_stack([x, y, fall, one]) @ np.stack([x, y, one, fall])  # minus half of the squared distance
+    near = np.exp(np.clip(exponents, LEAST_EXPONENT, 0))
     return (values.astype(np.float32) @ near / near.sum(0)).astype(np.float64)
 
 
