@@ -35,6 +35,7 @@ REGION_SCALE = 1.5  # side of the square given to the net / long side of the box
 MIN_FACE_FLAG = 0.5
 MIN_BOX_IOU = 0.25  # of the mesh's box with the detector's: less means that the mesh slid to something else
 REFINING_PASSES = 1  # the net is best on a region that was placed by its own points
+SETTLED_PX = 4.0  # of the input: a face that moved less since the frame before was placed well enough by its old points
 
 
 def region_to_input(centre: Points, side_px: float, angle_rad: float) -> Affine:
@@ -65,6 +66,13 @@ def region_of_landmarks(landmarks: Points) -> Affine:
     return region_to_input((low + high) / 2 @ upright, REGION_SCALE * float((high - low).max()), angle)
 
 
+def input_shift(frame_to_input: Affine, other: Affine) -> float:
+    """How far the corners of one region lie from those of the other at most, in pixels of the input."""
+    corners = np.array([[0, 0], [INPUT_PX, 0], [INPUT_PX, INPUT_PX], [0, INPUT_PX]], np.float64)
+    shifted = transform_points(frame_to_input, transform_points(invert(other), corners))
+    return float(np.linalg.norm(shifted - corners, axis=1).max())
+
+
 def keypoints_of_landmarks(landmarks: Points) -> Points:
     """The five points of `Face.keypoints` from (478, 3) landmarks."""
     points = landmarks[:, :2]
@@ -93,11 +101,15 @@ class AttentionMesh:
 
     def locate(self, image: Image, face: Face) -> Face | None:
         """See `Landmarker`."""
-        landmarks, flag = self._run(image, region_of_face(face))
+        region = region_of_face(face) if face.landmarks is None else region_of_landmarks(face.landmarks)
+        landmarks, flag = self._run(image, region)
         for _ in range(REFINING_PASSES):
             if not self._plausible(landmarks):
                 return None
-            landmarks, flag = self._run(image, region_of_landmarks(landmarks))
+            better = region_of_landmarks(landmarks)
+            if face.landmarks is not None and input_shift(region, better) < SETTLED_PX:
+                break
+            landmarks, flag = self._run(image, better)
         if flag < MIN_FACE_FLAG or not self._plausible(landmarks):
             return None
         box = box_of_landmarks(landmarks)
@@ -113,7 +125,7 @@ class AttentionMesh:
     def _run(self, image: Image, frame_to_input: Affine) -> tuple[Points, float]:
         """Landmarks (478, 3) in pixels of `image`, and the face flag in [0, 1]."""
         crop = warp_antialiased(image, frame_to_input, (INPUT_PX, INPUT_PX), cv2.BORDER_CONSTANT)
-        tensor = crop[None, :, :, ::-1].astype(np.float32) / np.float32(255)
+        tensor = np.divide(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)[None], np.float32(255), dtype=np.float32)
         answers = self._session.run(self._outputs, {"input": tensor})
         mesh, lips, left_eye, right_eye, left_iris, right_iris, flag = (
             answer.reshape(-1).astype(np.float64) for answer in answers

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from utils.inference.boxes import box_iou, drop_duplicates
 from utils.inference.records import Face, Image, Points
+from utils.inference.shrinking import shrink
 from utils.onnx_session import open_session
 
 FloatArray = NDArray[np.float32]
@@ -78,7 +79,8 @@ def decode(
         threshold: on the score in [0, 1]. Answers that are not finite are dropped.
     """
     scores = 1.0 / (1.0 + np.exp(-np.clip(np.nan_to_num(logits.astype(np.float64), nan=-80.0), -80.0, 80.0)))
-    kept = (scores >= threshold) & np.isfinite(regressors).all(axis=1)
+    kept = np.flatnonzero(scores >= threshold)
+    kept = kept[np.isfinite(regressors[kept]).all(axis=1)]
     points = regressors[kept].astype(np.float64).reshape(-1, 8, 2)
     origin = anchors[kept].astype(np.float64) * size_px
     centre, extent = points[:, 0] + origin, points[:, 1]
@@ -147,14 +149,14 @@ class BlazeFaceNet:
         part = image[top:bottom, left:right]
         scale = size_px / max(right - left, bottom - top)
         width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
-        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         pad_x, pad_y = (size_px - width) // 2, (size_px - height) // 2
-        letterbox = np.zeros((1, size_px, size_px, 3), np.float32)
-        resized = cv2.resize(part, (width, height), interpolation=interpolation)
-        letterbox[0, pad_y : pad_y + height, pad_x : pad_x + width] = resized[:, :, ::-1]
-        regressors, logits = self._session.run(
-            ["regressors", "scores"], {"input": letterbox / np.float32(127.5) - np.float32(1)}
-        )
+        letterbox = np.zeros((size_px, size_px, 3), np.uint8)
+        resized = shrink(part, (width, height)) if scale < 1 else cv2.resize(part, (width, height))
+        letterbox[pad_y : pad_y + height, pad_x : pad_x + width] = resized
+        tensor = cv2.cvtColor(letterbox, cv2.COLOR_BGR2RGB)[None].astype(np.float32)
+        tensor /= np.float32(127.5)
+        tensor -= np.float32(1)
+        regressors, logits = self._session.run(["regressors", "scores"], {"input": tensor})
         found = decode(regressors.reshape(-1, 16), logits.reshape(-1), self._anchors, size_px, threshold)
         pad = np.array([pad_x, pad_y], np.float64)
         to_image = np.array([(right - left) / width, (bottom - top) / height])

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.inference.alignment import estimate_similarity, invert, scale_of, transform_points, warp_antialiased
+from utils.inference.shrinking import shrink
 
 angles = st.floats(-np.pi, np.pi)
 scales = st.floats(0.01, 100)
@@ -66,3 +67,25 @@ def test_a_crop_outside_of_the_frame_is_border():
     far = similarity(1.0, 0.0, 500, 500)
     assert warp_antialiased(frame, far, (8, 8)).max() == 0
     assert warp_antialiased(frame, far, (8, 8), cv2.BORDER_REPLICATE).min() == 200
+
+
+@pytest.mark.parametrize("size", [(100, 60), (99, 61), (33, 27), (400, 240)])
+def test_shrinking_by_halves_gives_what_one_average_gives(size):
+    noise = np.random.default_rng(1).integers(0, 256, (240, 400, 3), np.uint8)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 6)
+    direct = cv2.resize(smooth, size, interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(shrink(smooth, size).astype(int) - direct).max() <= 2
+
+
+@pytest.mark.parametrize("scale", [0.7, 0.5, 0.29, 0.13, 0.06])
+def test_a_point_stays_in_its_place_however_much_the_crop_shrinks_the_frame(scale):
+    """A round spot, whose centre is told to a tenth of a pixel of the crop."""
+    spot, size = np.array([701.0, 433.0]), 64
+    y, x = np.mgrid[0:901, 0:1201]
+    frame = (255 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) * (scale / 4) ** 2)).astype(np.uint8)
+    turn = scale * np.array([[0.96, 0.28], [-0.28, 0.96]])
+    frame_to_crop = np.hstack([turn, (np.array([30.0, 34.0]) - turn @ spot)[:, None]])
+    crop = warp_antialiased(np.repeat(frame[..., None], 3, 2), frame_to_crop, (size, size))[..., 0].astype(float)
+    y, x = np.mgrid[0:size, 0:size]
+    centre = np.array([(x * crop).sum(), (y * crop).sum()]) / crop.sum()
+    assert np.abs(centre - (30, 34)).max() < 0.1

@@ -32,8 +32,9 @@ LAYERS = [
 ]
 # The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
 PURE = [
-    *("alignment", "boxes", "masks", "blending", "records", "image_processing", "core", "overlap", "stopwatch"),
-    *("tracking/cuts", "tracking/tracks", "tracking/people", "tracking/matching", "tracking/gaps"),
+    *("alignment", "shrinking", "boxes", "masks", "blending", "records", "image_processing", "core"),
+    *("overlap", "stopwatch"),
+    *("tracking/cuts", "tracking/tracks", "tracking/people", "tracking/matching", "tracking/gaps", "tracking/search"),
     *("steadying/smoothing", "steadying/landmark_smoothing", "steadying/record_smoothing", "steadying/fading"),
     *("steadying/window", "steadying/motion"),
     *("occlusion/appearance", "occlusion/clear_face", "occlusion/marking", "occlusion/visibility"),

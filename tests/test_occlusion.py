@@ -174,10 +174,10 @@ def test_what_is_not_seen_is_not_judged():
     appearances = [make_appearance(face(number), SEEN) for number in range(12)]
     clear = learn_clear_face(appearances, PlainSurface.tolerance, 1)
     thing = disc(12, 40, 8)
-    deviation, judged = measure_deviation(make_appearance(face(3, thing), SEEN & ~thing), clear)
+    deviation, judged = measure_deviation(make_appearance(face(3, thing), SEEN & ~thing), clear, clear.expect())
     assert not judged[thing].any()
     assert (deviation[thing] == 0).all()
-    deviation, judged = measure_deviation(make_appearance(face(3), np.zeros_like(SEEN)), clear)
+    deviation, judged = measure_deviation(make_appearance(face(3), np.zeros_like(SEEN)), clear, clear.expect())
     assert not judged.any()
     assert not deviation.any()
 

@@ -11,12 +11,14 @@ from utils.errors import BadArgument
 from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
+from utils.inference.tracking.search import STRETCH_FRAMES
 from utils.inference.tracking.tracks import Tracker
 from utils.inference.video import swap as video_swap
 from utils.inference.video.options import VideoOptions
 from utils.inference.video_processing import get_target, read_video
 
-FRAMES, SEGMENT_FRAMES = 25, 8
+FRAMES, SEGMENT_FRAMES = 25, 2 * STRETCH_FRAMES
+LONG_SEGMENT_FRAMES = video_swap.SEGMENT_FRAMES
 CLIP = ROOT / "examples" / "videos" / "eileen_collins.mp4"
 
 
@@ -25,6 +27,10 @@ def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     run_ffmpeg("-i", CLIP, "-frames:v", FRAMES, "-c:v", "libx264", "-bf", 2, "-g", 12, path)
     return path
+
+
+def test_checkpoints_lie_between_stretches_of_the_analysis():
+    assert LONG_SEGMENT_FRAMES % STRETCH_FRAMES == 0
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +65,7 @@ def whole(pack, hopper, clip, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("stage", "frames"),
-    [("analyse", 3), ("analyse", 8), ("analyse", 17), ("swap", 0), ("swap", 9), ("swap", 24)],
+    [("analyse", 3), ("analyse", 10), ("analyse", 17), ("swap", 0), ("swap", 12), ("swap", 24)],
 )
 def test_a_resumed_run_gives_the_same_file(pack, hopper, clip, whole, tmp_path, stage, frames):
     out = tmp_path / "out.mp4"

@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import EYES, LANDMARK_COUNT, LIPS_OUTER, OVAL, VERTEX_COUNT
-from models.mesh.canvas import FloatImage, cut_out, estimate_frame_to_canvas, resize_points
+from models.mesh.canvas import FloatImage, estimate_frame_to_canvas, resize_points
 from models.mesh.colour import blur
 from models.mesh.raster import draw_triangle_ids, fill_polygon
 from models.mesh.topology import Indices
-from utils.inference.alignment import invert, transform_points
+from utils.inference.alignment import scale_of, transform_points
 from utils.inference.occlusion.appearance import FLAT_PX, lies_inside, make_appearance
 from utils.inference.records import Affine, Appearance, Face, Image, Mask, Points, Texels
+from utils.inference.shrinking import halve
 
 MARGIN_TEXELS = 1.0
-CANVAS_PX = 128  # side of the canvas that texels are picked from: about as fine as they are
+CANVAS_PX = 128  # side of a canvas that is about as fine as texels are
+LEAST_SCALE = 0.7  # of what texels are picked from, to that: at less, pixels between them would be skipped
+MARGIN_PX = 2  # of a frame, around the landmarks
 PLACED_PX = 128  # side of the small crop that a flat map is drawn on
 TURNED_AWAY = 0.25  # a triangle's area in the picture over its flat one, relative to the median: less is seen edge-on
 CONTOUR_TEXELS = 5  # beside what is turned away lies the contour, where landmarks slip
@@ -44,6 +47,8 @@ class MeshSurface:
         self._flat = np.zeros((VERTEX_COUNT, 3))
         self._flat[:, :2] = MARGIN_TEXELS + layout * (FLAT_PX - 1 - 2 * MARGIN_TEXELS)
         self._ids = draw_triangle_ids(self._flat, self._triangles, FLAT_PX)
+        self._covered = self._ids > 0
+        self._triangle_of_texel = self._triangles[self._ids[self._covered] - 1]
         self._shares = _shares(self._flat, self._triangles, self._ids)
         self._areas = _areas(self._flat, self._triangles)
         self.tolerance = _tolerance(self._flat)
@@ -55,14 +60,14 @@ class MeshSurface:
             ValueError: if `face` has no dense landmarks.
         """
         landmarks = _landmarks_of(face)
-        frame_to_canvas = estimate_frame_to_canvas(landmarks, CANVAS_PX)
-        points = transform_points(frame_to_canvas, landmarks)
         places = np.zeros((FLAT_PX, FLAT_PX, 2))
-        places[self._ids > 0] = self._places(points)
-        canvas = cut_out(frame, frame_to_canvas, CANVAS_PX)
-        picture = cv2.remap(canvas, places.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        in_frame = transform_points(invert(frame_to_canvas), places.reshape(-1, 2))
-        return make_appearance(picture, self._turned_to_camera(points) & lies_inside(in_frame, frame))
+        places[self._covered] = self._places(landmarks)
+        region, in_region = _cut_out(frame, landmarks, places)
+        picture = cv2.remap(
+            region, in_region.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        inside = lies_inside(places.reshape(-1, 2), frame)
+        return make_appearance(picture, self._turned_to_camera(landmarks) & inside)
 
     def place(self, occluded: Texels, face: Face, frame_to_crop: Affine, size: int) -> Mask:
         """See `Surface`.
@@ -72,11 +77,11 @@ class MeshSurface:
         """
         points = transform_points(frame_to_crop, _landmarks_of(face))
         small = resize_points(points[:VERTEX_COUNT], PLACED_PX / size)
-        fronts = (_areas(small, self._triangles) * self._areas > 0)[self._ids[self._ids > 0] - 1]
+        fronts = (_areas(small, self._triangles) * self._areas > 0)[self._ids[self._covered] - 1]
         places = np.rint(self._places(small)[fronts]).astype(np.intp)
         within = ((places >= 0) & (places < PLACED_PX)).all(1)
         pixels = places[within] @ (1, PLACED_PX)
-        hidden = occluded[self._ids > 0][fronts][within]
+        hidden = occluded[self._covered][fronts][within]
         count, of_these = (
             np.bincount(pixels, weights, PLACED_PX**2).reshape(PLACED_PX, PLACED_PX).astype(np.float32)
             for weights in (None, hidden.astype(np.float64))
@@ -90,7 +95,7 @@ class MeshSurface:
 
     def _places(self, points: Points) -> Points:
         """(texels, 2): where the covered texels, row by row, lie in the picture of `points`."""
-        corners = points[self._triangles[self._ids[self._ids > 0] - 1], :2]  # (texels, 3, 2)
+        corners = points[self._triangle_of_texel, :2]  # (texels, 3, 2)
         return np.einsum("tk,tkc->tc", self._shares, corners)
 
     def _turned_to_camera(self, points: Points) -> Texels:
@@ -100,7 +105,19 @@ class MeshSurface:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (CONTOUR_TEXELS, CONTOUR_TEXELS))
         # Single triangles beside the nose and the lips fold; a contour is longer than that.
         contour = cv2.morphologyEx(turned_away.astype(np.uint8), cv2.MORPH_OPEN, kernel)
-        return (self._ids > 0) & ~turned_away & (cv2.dilate(contour, kernel) == 0)
+        return self._covered & ~turned_away & (cv2.dilate(contour, kernel) == 0)
+
+
+def _cut_out(frame: Image, landmarks: Points, places: Points) -> tuple[Image, Points]:
+    """The part of `frame` around a face, halved until it is about as fine as texels are; and the `places` (..., 2) in it."""
+    limits = np.array(frame.shape[1::-1])
+    first = np.clip(np.floor(landmarks.min(0)[:2]) - MARGIN_PX, 0, limits - 1).astype(int)
+    last = np.clip(np.ceil(landmarks.max(0)[:2]) + MARGIN_PX, first + 1, limits).astype(int)
+    region, in_region = frame[first[1] : last[1], first[0] : last[0]], places - first
+    scale = scale_of(estimate_frame_to_canvas(landmarks, CANVAS_PX))
+    while scale < LEAST_SCALE and min(region.shape[:2]) > 1:
+        region, in_region, scale = halve(region), (in_region - 0.5) / 2, 2 * scale
+    return region, in_region
 
 
 def _landmarks_of(face: Face) -> Points:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from utils.inference.records import Affine, Image, Points
+from utils.inference.shrinking import halve
 
 # insightface 0.2.1, face_align, src1..src5: left profile, left, frontal, right, right profile. Points as in `Face.keypoints`.
 POSE_TEMPLATES_112: Points = np.array(
@@ -22,6 +23,7 @@ POSE_TEMPLATES_112: Points = np.array(
     ]
 )
 TEMPLATE_PX = 112  # side of the crop that the templates are given for
+LEAST_BILINEAR_SCALE = 0.6  # a bilinear warp looks at 2 x 2 pixels: below this it would skip some
 SMALLEST_SCALE = 1e-9  # crop pixels per frame pixel; less means that the keypoints have no likeness to any face
 
 
@@ -161,8 +163,11 @@ def warp_antialiased(
     """
     region, region_to_crop = _cut_region(image, frame_to_crop, size)
     scale = scale_of(frame_to_crop)
-    if scale < 0.6:  # a bilinear warp looks at 2 x 2 pixels: beyond this it would skip some
-        region, region_to_crop = _resize_region(region, region_to_crop, 1.2 * scale, cv2.INTER_AREA)
+    while scale < LEAST_BILINEAR_SCALE / 2:
+        region, region_to_crop = halve(region), _after_resizing(region_to_crop, np.array([0.5, 0.5]))
+        scale *= 2
+    if scale < LEAST_BILINEAR_SCALE:
+        region, region_to_crop = _resized(region, region_to_crop, 1.2 * scale, cv2.INTER_AREA)
     return cv2.warpAffine(region, region_to_crop, size, flags=cv2.INTER_LINEAR, borderMode=border)
 
 
@@ -173,7 +178,7 @@ def warp_sharp(image: Image, frame_to_crop: Affine, size: tuple[int, int]) -> Im
     that are so close, linear interpolation softens next to nothing, and both together take half the time of a cubic warp.
     """
     region, region_to_crop = _cut_region(image, frame_to_crop, size)
-    region, region_to_crop = _resize_region(region, region_to_crop, 2.0, cv2.INTER_CUBIC)
+    region, region_to_crop = _resized(region, region_to_crop, 2.0, cv2.INTER_CUBIC)
     return cv2.warpAffine(region, region_to_crop, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -192,13 +197,14 @@ def _cut_region(image: Image, frame_to_crop: Affine, size: tuple[int, int]) -> t
     return image[first[1] : last[1], first[0] : last[0]], region_to_crop
 
 
-def _resize_region(region: Image, region_to_crop: Affine, factor: float, interpolation: int) -> tuple[Image, Affine]:
+def _resized(region: Image, region_to_crop: Affine, factor: float, interpolation: int) -> tuple[Image, Affine]:
     """A region resized by about `factor`, and its way to the crop."""
-    resized_size = np.maximum(1, np.round(np.array(region.shape[1::-1]) * factor).astype(int))
-    ratio = resized_size / np.array(region.shape[1::-1])
-    resized = cv2.resize(region, (int(resized_size[0]), int(resized_size[1])), interpolation=interpolation)
-    resized_to_crop = region_to_crop.copy()
-    # Pixel centres are whole numbers: x_region = (x_resized + 0.5) / ratio - 0.5
-    resized_to_crop[:, 2] += region_to_crop[:, :2] @ (0.5 / ratio - 0.5)
-    resized_to_crop[:, :2] = region_to_crop[:, :2] / ratio
-    return resized, resized_to_crop
+    size = np.maximum(1, np.round(np.array(region.shape[1::-1]) * factor).astype(int))
+    resized = cv2.resize(region, (int(size[0]), int(size[1])), interpolation=interpolation)
+    return resized, _after_resizing(region_to_crop, size / np.array(region.shape[1::-1]))
+
+
+def _after_resizing(region_to_crop: Affine, ratio: Points) -> Affine:
+    """From a region that was resized by `ratio` (2,): pixel centres are whole numbers, so x_region = (x_resized + 0.5) / ratio - 0.5."""
+    linear = region_to_crop[:, :2]
+    return np.hstack([linear / ratio, (region_to_crop[:, 2] + linear @ (0.5 / ratio - 0.5))[:, None]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from utils.inference.records import Face, Points
@@ -31,14 +33,19 @@ def box_iou(box: Points, boxes: Points) -> Points:
     return shared / (areas(box[None]) + areas(boxes) - shared)
 
 
-def drop_duplicates(faces: list[Face]) -> list[Face]:
-    """Keep the best-scored of faces that cover each other by more than half of the smaller one."""
+def is_duplicate(face: Face, others: Sequence[Face]) -> bool:
+    """Whether `face` and one of `others` cover each other by more than half of the smaller one."""
+    if not others:
+        return False
+    boxes = np.stack([other.box for other in others])
+    smaller = np.minimum(areas(face.box[None]), areas(boxes))
+    return bool((intersections(face.box, boxes) / smaller > DUPLICATE_OVERLAP).any())
+
+
+def drop_duplicates(faces: Sequence[Face]) -> list[Face]:
+    """Keep the best-scored of faces that are duplicates of each other; best first."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
-        if kept:
-            boxes = np.stack([other.box for other in kept])
-            smaller = np.minimum(areas(face.box[None]), areas(boxes))
-            if (intersections(face.box, boxes) / smaller > DUPLICATE_OVERLAP).any():
-                continue
-        kept.append(face)
+        if not is_duplicate(face, kept):
+            kept.append(face)
     return kept

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
-from utils.inference.image_processing import crop_face, find_faces, get_final_image
+from utils.inference.image_processing import crop_face, get_final_image
 from utils.inference.records import AlignedFace, Appearance, Composition, Face, Identity, Image, ModelPack
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.cuts import CutDetector
+from utils.inference.tracking.search import STRETCH_FRAMES, THOROUGH_EVERY_STRETCHES, find_in_stretch
 from utils.inference.tracking.tracks import Tracker
-
-THOROUGH_EVERY_FRAMES = 8  # in between, a frame is searched for small faces only when one is missing
 
 
 @dataclass
@@ -49,17 +49,27 @@ class Analysis:
     faces: Sequence[Face] = ()
 
     def analyse(self, frames: Iterable[tuple[int, Image]]) -> Iterator[FrameRecord]:
-        """Find out what is in the next frames: (presentation time stamp, BGR uint8 image) in order."""
-        for pts, image in frames:
-            index = self.summary.frames
-            cut = self.cuts.is_cut(image)
-            thorough = cut or index % THOROUGH_EVERY_FRAMES == 0
-            self.faces, best_score = _find_again(image, self.pack, () if cut else self.faces, thorough)
+        """Find out what is in the next frames: (presentation time stamp, BGR uint8 image) in order.
+
+        Frames are taken in by whole stretches: the state can be saved where the number of records is a multiple of `STRETCH_FRAMES`.
+        """
+        waiting = iter(frames)
+        while stretch := list(islice(waiting, STRETCH_FRAMES)):
+            yield from self._analyse_stretch(*zip(*stretch, strict=True))
+
+    def _analyse_stretch(self, all_pts: Sequence[int], images: Sequence[Image]) -> Iterator[FrameRecord]:
+        first = self.summary.frames
+        cuts = [self.cuts.is_cut(image) for image in images]
+        begins = [cut or first + place == 0 for place, cut in enumerate(cuts)]
+        thorough = (first // STRETCH_FRAMES + 1) % THOROUGH_EVERY_STRETCHES == 0
+        found = find_in_stretch(images, begins, self.pack, self.faces, thorough)
+        for pts, image, cut, here in zip(all_pts, images, cuts, found, strict=True):
+            index, self.faces = self.summary.frames, here.faces
             numbers = self.tracker.update(index, pts, image, self.faces, cut)
             self.summary.frames += 1
             self.summary.frames_with_face += bool(self.faces)
             if not self.faces:
-                self.summary.best_score = max(self.summary.best_score, best_score)
+                self.summary.best_score = max(self.summary.best_score, here.best_score)
             recorded = [
                 RecordedFace(face, track, appearance=self._look(image, face))
                 for face, track in zip(self.faces, numbers, strict=True)
@@ -78,14 +88,6 @@ class _PendingFrame:
     image: Image
     aligned: list[AlignedFace] = field(default_factory=list)
     identities: list[Identity] = field(default_factory=list)
-
-
-def _find_again(image: Image, pack: ModelPack, known: Sequence[Face], thorough: bool) -> tuple[list[Face], float]:
-    """Find the faces of a frame whose predecessor had the faces `known`, thoroughly only when asked or when one is missing."""
-    faces, best_score = find_faces(image, pack, known, thorough)
-    if thorough or len(faces) >= max(len(known), 1):
-        return faces, best_score
-    return find_faces(image, pack, faces, thorough=True)
 
 
 def model_inference(

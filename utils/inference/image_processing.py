@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.blending import WarpedFace, lay_over, warp_to_frame
-from utils.inference.boxes import drop_duplicates
+from utils.inference.boxes import drop_duplicates, is_duplicate
 from utils.inference.occlusion.visibility import refine_visible
 from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, ModelPack, Treatment
 from utils.inference.stopwatch import stage
@@ -20,14 +20,14 @@ MATTE_FULL = 65_535
 
 
 def find_faces(
-    image: Image, pack: ModelPack, known: Sequence[Face] = (), thorough: bool = True
+    image: Image, pack: ModelPack, followed: Sequence[Face] = (), thorough: bool = True
 ) -> tuple[list[Face], float]:
     """Detect the faces of an image and place their landmarks.
 
     Args:
         image: (H, W, 3) BGR uint8.
         pack: the loaded models.
-        known: faces of the frame before; the landmarker looks for them in their old places, if the pack has one.
+        followed: faces that are known to be in this image, by `follow_faces`; the detector can only make them surer.
         thorough: whether small faces are searched for, too.
 
     Returns:
@@ -38,9 +38,25 @@ def find_faces(
         candidates, best_score = pack.detector.detect(image, thorough)
     if pack.landmarker is None:
         return candidates, best_score
+    new = [candidate for candidate in candidates if not is_duplicate(candidate, followed)]
     with stage("landmarks"):
-        located = [pack.landmarker.locate(image, candidate) for candidate in drop_duplicates([*candidates, *known])]
-    return drop_duplicates([face for face in located if face is not None]), best_score
+        located = [pack.landmarker.locate(image, candidate) for candidate in new]
+    surer = [_with_best_score(face, candidates) for face in followed]
+    return drop_duplicates([*surer, *(face for face in located if face is not None)]), best_score
+
+
+def follow_faces(image: Image, pack: ModelPack, known: Sequence[Face]) -> list[Face]:
+    """Those faces of a neighbouring frame that the pack's landmarker finds again, with their old scores; none if it has none."""
+    if pack.landmarker is None:
+        return []
+    with stage("landmarks"):
+        located = [pack.landmarker.locate(image, face) for face in known]
+    return drop_duplicates([face for face in located if face is not None])
+
+
+def _with_best_score(face: Face, candidates: Sequence[Face]) -> Face:
+    """`face` with the best score of those candidates that are this face."""
+    return replace(face, score=max([face.score, *(one.score for one in candidates if is_duplicate(one, [face]))]))
 
 
 @stage("align")

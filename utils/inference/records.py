@@ -183,7 +183,10 @@ class Landmarker(Protocol):
     """Places dense landmarks on a detected face."""
 
     def locate(self, image: Image, face: Face) -> Face | None:
-        """`face` with dense landmarks (box and keypoints refined by them), or None when the model says that this is no face."""
+        """`face` with dense landmarks (box and keypoints refined by them), or None when the model says that this is no face.
+
+        A face that comes with dense landmarks is one of a neighbouring frame, and is followed from there.
+        """
 
 
 class Embedder(Protocol):

@@ -21,7 +21,7 @@ from utils.inference.alignment import (
 from utils.inference.records import Affine, Appearance, Face, Image, Mask, Points, Texels
 
 FLAT_PX = 64  # side of the flat picture
-PNG_COMPRESSION = 1  # fast
+PNG_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)  # fast
 FRONTAL_TEMPLATE = 2
 FEATURE_RADII = (0.13, 0.13, 0.10, 0.17, 0.17)  # of the crop's side, around eyes, nose tip and corners of the mouth
 FEATURE_TOLERANCE, PLAIN_TOLERANCE = 2.0, 1.6
@@ -36,7 +36,7 @@ def make_appearance(picture: Image, seen: Texels) -> Appearance:
         picture: (FLAT_PX, FLAT_PX, 3) BGR uint8.
         seen: which texels show the face: turned to the camera, and inside the frame.
     """
-    _, png = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
+    _, png = cv2.imencode(".png", picture, PNG_OPTIONS)
     return Appearance(png.tobytes(), pack_texels(seen))
 
 

@@ -55,6 +55,62 @@ class ClearFace:
     noise: float
     slack: int
 
+    def expect(self) -> Expectation:
+        """What frames of the track are compared with; ten times as large."""
+        colour = (self.colour.astype(np.float32) - BYTES_AT_ZERO) / BYTES_PER_UNIT
+        return Expectation(colour, self.spread.astype(np.float32) / np.float32(SPREAD_PARTS), self.slack)
+
+
+class Expectation:
+    """The colours that a frame should have, and what is computed from them once.
+
+    Args:
+        colour: (FLAT_PX, FLAT_PX, 3) CIELAB.
+        spread: the same: by how much it may differ.
+        slack: texels by which a point of the face may be off its place.
+    """
+
+    def __init__(self, colour: Lab, spread: Lab, slack: int) -> None:
+        self._colour = colour
+        y, x = np.mgrid[0:FLAT_PX, 0:FLAT_PX].astype(np.float32) * 2 / (FLAT_PX - 1) - 1
+        self._terms = np.stack([np.ones_like(x), x, y, (colour[..., 0] - 50) / 25], -1)  # (FLAT_PX, FLAT_PX, 4)
+        self._thin = slice(None, None, LIGHT_STEP), slice(None, None, LIGHT_STEP)
+        self._thin_terms, self._thin_scale = self._terms[self._thin], 1 / spread[self._thin]
+        self._scales = 1 / _around(spread, slack)
+        self._scaled_colours = _around(colour, slack) * self._scales
+
+    def relight(self, picture: Lab, seen: Texels) -> Lab:
+        """`picture` in the light of the expected colours: less a robust fit of their difference, linear in place and in lightness."""
+        shown = seen[self._thin]
+        if not shown.any():
+            return picture
+        difference = (picture[self._thin] - self._colour[self._thin])[shown]
+        scale, basis = self._thin_scale[shown], self._thin_terms[shown]
+        factors = np.zeros((4, 3), np.float32)
+        factors[0] = np.median(difference, 0)
+        stiffness = LIGHT_STIFFNESS * len(basis) * np.diag(np.array([1, 3, 3, 3], np.float32))
+        prior = stiffness @ factors
+        for limit in LIGHT_OUTLIERS:
+            steps = (difference - basis @ factors) * scale
+            weights = np.clip(1 - np.einsum("nc,nc->n", steps, steps) / limit**2, 0, 1) ** 2
+            weighted = basis.T * weights
+            factors = np.linalg.solve(weighted @ basis + stiffness, weighted @ difference + prior)
+        return picture - self._terms @ factors.astype(np.float32)
+
+    def deviation(self, picture: Lab) -> NDArray[np.float32]:
+        """(FLAT_PX, FLAT_PX) from the most similar colour expected nearby, in spreads."""
+        steps = picture * self._scales - self._scaled_colours
+        return np.sqrt(np.einsum("syxc,syxc->syx", steps, steps).min(0))
+
+
+def _around(picture: Lab, slack: int) -> Lab:
+    """(9, FLAT_PX, FLAT_PX, 3): `picture` moved by `slack` texels, or not, each way; its border goes on."""
+    if slack == 0:
+        return picture[None]
+    framed = cv2.copyMakeBorder(picture, slack, slack, slack, slack, cv2.BORDER_REPLICATE)
+    places = range(0, 2 * slack + 1, (slack + 1) // 2)
+    return np.stack([framed[y : y + FLAT_PX, x : x + FLAT_PX] for y in places for x in places])
+
 
 def learn_clear_face(appearances: Sequence[Appearance], tolerance: Mask, slack: int) -> ClearFace:
     """Learn a face.
@@ -73,12 +129,12 @@ def learn_clear_face(appearances: Sequence[Appearance], tolerance: Mask, slack: 
     spread = floor
     colour = _weighted_median(lit_alike, weights)
     for _ in range(LEARNING_ROUNDS):
-        lit_alike = np.stack([_relight(*pair, colour, spread) for pair in zip(pictures, seen, strict=True)])
+        expected = Expectation(colour, spread, slack)
+        lit_alike = np.stack([expected.relight(*pair) for pair in zip(pictures, seen, strict=True)])
         colour = _weighted_median(lit_alike, weights)
         spread = np.maximum(MAD_TO_DEVIATION * _weighted_median(np.abs(lit_alike - colour), weights), floor)
-    deviations = (
-        _deviation(picture, colour, spread, slack)[shown] for picture, shown in zip(lit_alike, seen, strict=True)
-    )
+    expected = Expectation(colour, spread, slack)
+    deviations = (expected.deviation(picture)[shown] for picture, shown in zip(lit_alike, seen, strict=True))
     noise = float(np.median([_noise(deviation) for deviation in deviations if len(deviation)] or [1.0]))
     return ClearFace(
         np.clip(np.rint(colour * BYTES_PER_UNIT + BYTES_AT_ZERO), 0, 255).astype(np.uint8),
@@ -89,43 +145,27 @@ def learn_clear_face(appearances: Sequence[Appearance], tolerance: Mask, slack: 
     )
 
 
-def measure_deviation(appearance: Appearance, clear: ClearFace) -> tuple[Mask, Texels]:
+def measure_deviation(appearance: Appearance, clear: ClearFace, expected: Expectation) -> tuple[Mask, Texels]:
     """How far a frame is from the clear face.
 
     Args:
         appearance: of a frame.
         clear: of its track.
+        expected: of `clear`.
 
     Returns:
         (FLAT_PX, FLAT_PX) float32 deviations, the frame's light and noise taken out, 0 where nothing is known; and where something is.
     """
-    colour: Lab = (clear.colour.astype(np.float32) - BYTES_AT_ZERO) / BYTES_PER_UNIT
-    spread: Lab = clear.spread.astype(np.float32) / np.float32(SPREAD_PARTS)
     judged = unpack_texels(appearance.seen) & clear.known
     if not judged.any():
         return np.zeros((FLAT_PX, FLAT_PX), np.float32), judged
     picture = to_lab(flat_picture(appearance))
-    lit_alike = _relight(picture, judged, colour, spread)
-    deviation = _deviation(lit_alike, colour, spread, clear.slack) * judged
+    deviation = expected.deviation(expected.relight(picture, judged)) * judged
     burnt = np.clip((picture[..., 0] - BURNT_FROM) / (BURNT_TO - BURNT_FROM), 0, 1)
     deviation *= 1 - (1 - BURNT_SHARE) * burnt
     noise = float(np.clip(_noise(deviation[judged]), clear.noise / NOISE_CHANGE, clear.noise * NOISE_CHANGE))
     noise *= max(1.0, noise / ROUGH_NOISE)
     return deviation / np.float32(np.clip(noise, *NOISE_RANGE)), judged
-
-
-def _deviation(picture: Lab, colour: Lab, spread: Lab, slack: int) -> NDArray[np.float32]:
-    """(FLAT_PX, FLAT_PX) from the most similar texel within a step, in spreads."""
-    edge = slack
-    colours, spreads = (cv2.copyMakeBorder(p, edge, edge, edge, edge, cv2.BORDER_REPLICATE) for p in (colour, spread))
-    nearest = np.full((FLAT_PX, FLAT_PX), np.inf, np.float32)
-    places = range(0, 2 * edge + 1, (edge + 1) // 2)
-    for y in places:
-        for x in places:
-            here = slice(y, y + FLAT_PX), slice(x, x + FLAT_PX)
-            steps = (picture - colours[here]) / spreads[here]
-            np.minimum(nearest, np.einsum("yxc,yxc->yx", steps, steps), out=nearest)
-    return np.sqrt(nearest)
 
 
 def _noise(deviations: NDArray[np.float32]) -> float:
@@ -148,27 +188,6 @@ def _skin_weights(pictures: Lab, seen: NDArray[np.bool_]) -> NDArray[np.float32]
     skin = np.median(pictures[seen], 0) if seen.any() else np.zeros(3)
     steps = (pictures - skin.astype(np.float32)) / SKIN_SPREAD
     return LEAST_SKIN_WEIGHT + np.exp(-0.5 * np.einsum("kyxc,kyxc->kyx", steps, steps))
-
-
-def _relight(picture: Lab, seen: Texels, colour: Lab, spread: Lab) -> Lab:
-    """`picture` in the light of `colour`: less a robust fit of their difference that is linear in place and in lightness."""
-    y, x = np.mgrid[0:FLAT_PX, 0:FLAT_PX].astype(np.float32) * 2 / (FLAT_PX - 1) - 1
-    terms = np.stack([np.ones_like(x), x, y, (colour[..., 0] - 50) / 25], -1)  # (FLAT_PX, FLAT_PX, 4)
-    thin = slice(None, None, LIGHT_STEP), slice(None, None, LIGHT_STEP)
-    shown = seen[thin]
-    if not shown.any():
-        return picture
-    difference, scale, basis = (picture - colour)[thin][shown], spread[thin][shown], terms[thin][shown]
-    factors = np.zeros((4, 3), np.float32)
-    factors[0] = np.median(difference, 0)
-    stiffness = LIGHT_STIFFNESS * len(basis) * np.diag(np.array([1, 3, 3, 3], np.float32))
-    prior = stiffness @ factors
-    for limit in LIGHT_OUTLIERS:
-        steps = (difference - basis @ factors) / scale
-        weights = np.clip(1 - np.einsum("nc,nc->n", steps, steps) / limit**2, 0, 1) ** 2
-        weighted = basis * weights[:, None]
-        factors = np.linalg.solve(weighted.T @ basis + stiffness, weighted.T @ difference + prior)
-    return picture - terms @ factors.astype(np.float32)
 
 
 def _weighted_median(values: Lab, weights: NDArray[np.float32]) -> Lab:

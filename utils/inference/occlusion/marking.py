@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.occlusion.appearance import FLAT_PX
-from utils.inference.occlusion.clear_face import ClearFace, learn_clear_face, measure_deviation
+from utils.inference.occlusion.clear_face import ClearFace, Expectation, learn_clear_face, measure_deviation
 from utils.inference.records import Appearance, Surface, Texels
 
 MOST_SAMPLES = 48  # of a track, that its clear face is learned from
@@ -106,6 +106,7 @@ def mark_occlusions(records: Iterable[FrameRecord], clear_faces: Mapping[int, Cl
     """
     waiting: deque[FrameRecord] = deque()
     suspicions: dict[int, dict[int, _Suspicion]] = {}  # frame -> track -> what it says
+    expectations: dict[int, Expectation] = {}  # of the tracks of the last frame
 
     def decide() -> FrameRecord:
         record = waiting.popleft()
@@ -116,10 +117,15 @@ def mark_occlusions(records: Iterable[FrameRecord], clear_faces: Mapping[int, Cl
 
     for record in records:
         waiting.append(record)
-        suspicions[record.index] = {
-            recorded.track: suspect(*measure_deviation(recorded.appearance, clear_faces[recorded.track]))
+        looks = {
+            recorded.track: recorded.appearance
             for _, recorded in record.swaps
             if recorded.appearance is not None and recorded.track in clear_faces
+        }
+        expectations = {track: expectations.get(track) or clear_faces[track].expect() for track in looks}
+        suspicions[record.index] = {
+            track: suspect(*measure_deviation(look, clear_faces[track], expectations[track]))
+            for track, look in looks.items()
         }
         if len(waiting) > LOOK_AHEAD_FRAMES:
             yield decide()
@@ -167,6 +173,8 @@ def suspect(deviation: NDArray[np.float32], judged: Texels) -> _Suspicion:
     likely = (_smooth(np.minimum(deviation, 2 * LIKELY), judged) > LIKELY) & judged
     sure = (smooth > SURE) & likely
     core = cv2.morphologyEx(sure.astype(np.uint8), cv2.MORPH_OPEN, _disc(SPECK_TEXELS))
+    if not core.any():
+        return _Suspicion(np.zeros_like(judged), likely)
     near = cv2.dilate(core, _disc(2 * GROWTH_TEXELS + 1)) > 0
     grown = pieces_touching(likely & near, core > 0).astype(np.uint8)
     closed = cv2.morphologyEx(grown, cv2.MORPH_CLOSE, _disc(CLOSED_TEXELS))

@@ -13,7 +13,7 @@ Nemirovski, 1997); the pairs make it exact for even motion.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -30,13 +30,25 @@ NOISE_SHARE, NOISE_PX = (
 )  # standard deviation of a landmark: of the face's measure, and of any (measured on still photos)
 TOLERANCE = 1.4  # deviation of a pair, in those of noise alone, at which it counts half; from 1.8 on, lively heads lose real motion
 PAIR_VARIANCE = 1.5  # of the distance between a frame and the middle of two others
+LEAST_EXPONENT = (
+    -20.0
+)  # of a weight, which counts nothing beyond: numbers that are all but zero are slow to compute with
 NEIGHBOURHOOD = 0.1  # of the face's measure: landmarks that close share their weights
 LARGEST_STEP = 1.0  # of the face's measure, between neighbouring frames; more is a jump
 
 Value = TypeVar("Value", np.float64, np.complex128)
 
 
-class LandmarkSmoother(Window[Face, Face]):
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A face as it came in, its points (L + 7, 3), and whether it goes on from the frame before."""
+
+    face: Face
+    cloud: Points
+    goes_on: bool
+
+
+class LandmarkSmoother:
     """Smooths one person's faces as they come in; holds 13 frames at most. A `FaceSmoother`.
 
     Landmarks, keypoints and box are smoothed together. A run ends where the person is missing and where the face jumps.
@@ -46,35 +58,46 @@ class LandmarkSmoother(Window[Face, Face]):
     """
 
     def __init__(self, rigid: Sequence[int]) -> None:
-        super().__init__(RADIUS_FRAMES)
-        self._rigid = list(rigid)
+        self._window = _CloudWindow(rigid)
+        self._last: Face | None = None
 
-    def push(self, value: Face | None) -> list[Face | None]:
+    def push(self, face: Face | None) -> list[Face | None]:
         """See `Window`.
 
         Raises:
             ValueError: if a face has no dense landmarks.
         """
-        if value is not None and value.landmarks is None:
-            raise ValueError("smoothing needs dense landmarks; use a pack whose landmarker gives them")
-        return super().push(value)
+        last, self._last = self._last, face
+        goes_on = last is not None and face is not None and not jumps(last, face)
+        return self._window.push(None if face is None else _Placed(face, _cloud(face), goes_on))
 
-    def _answer(self, values: Sequence[Face | None], place: int) -> Face | None:
+    def finish(self) -> list[Face | None]:
+        """See `Window`."""
+        self._last = None
+        return self._window.finish()
+
+
+class _CloudWindow(Window[_Placed, Face]):
+    def __init__(self, rigid: Sequence[int]) -> None:
+        super().__init__(RADIUS_FRAMES)
+        self._rigid = list(rigid)
+
+    def _answer(self, values: Sequence[_Placed | None], place: int) -> Face | None:
         """Averaged with the pairs of frames around it that its run still holds."""
-        face = values[place]
-        if face is None:
+        own = values[place]
+        if own is None:
             return None
         pairs: list[tuple[Points, Points]] = []
-        first = last = face
+        first = own
         for radius in range(1, min(place, len(values) - 1 - place, RADIUS_FRAMES) + 1):
             before, after = values[place - radius], values[place + radius]
-            if before is None or after is None or jumps(before, first) or jumps(last, after):
+            if before is None or after is None or not (first.goes_on and after.goes_on):
                 break
-            pairs.append((_cloud(before), _cloud(after)))
-            first, last = before, after
+            pairs.append((before.cloud, after.cloud))
+            first = before
         if not pairs:
-            return face
-        return _with_cloud(face, smooth_cloud(_cloud(face), pairs, self._rigid, measure(face)))
+            return own.face
+        return _with_cloud(own.face, smooth_cloud(own.cloud, np.array(pairs), self._rigid, measure(own.face)))
 
 
 def measure(face: Face) -> float:
@@ -84,12 +107,12 @@ def measure(face: Face) -> float:
     return max(float(np.linalg.norm(left - right)), float(np.linalg.norm(down)), 1e-6)
 
 
-def smooth_cloud(cloud: Points, pairs: Sequence[tuple[Points, Points]], rigid: Sequence[int], size_px: float) -> Points:
+def smooth_cloud(cloud: Points, pairs: Points, rigid: Sequence[int], size_px: float) -> Points:
     """Average the points of a frame with those of frames around it.
 
     Args:
         cloud: (N, 3) of the frame itself.
-        pairs: the same of the frames 1, 2, ... before and after it.
+        pairs: (K, 2, N, 3): the same of the frames 1, 2, ... before and after it.
         rigid: indices of points that tell the pose.
         size_px: see `measure`.
 
@@ -97,50 +120,53 @@ def smooth_cloud(cloud: Points, pairs: Sequence[tuple[Points, Points]], rigid: S
         (N, 3).
     """
     noise_px = float(np.hypot(NOISE_SHARE * size_px, NOISE_PX))
-    centre = cloud[list(rigid)].mean(0)
-    local = cloud - centre
+    centre = cloud[rigid].mean(0)
+    local, others = cloud - centre, pairs - centre
     # A pose is the complex factor and the shift that take this frame's points to another's; for this frame: 1 and 0.
-    still, poses, shapes = np.array([1, 0], np.complex128), [], []
-    for pair in pairs:
-        fits = [_fit_pose(local[list(rigid)], other[list(rigid)] - centre) for other in pair]
-        poses.append(np.mean(fits, 0))
-        shapes.append(np.mean([_take_back(other - centre, fit) for other, fit in zip(pair, fits, strict=True)], 0))
-    neighbours = _neighbourhood(local, NEIGHBOURHOOD * size_px)
-    deviation = np.array([neighbours @ ((shape - local)[:, :2] ** 2).sum(1) for shape in shapes])
-    shape = _average(local, np.stack(shapes), _weights(deviation, noise_px)[..., None])
-    moved = np.array([(np.abs(_move(local[list(rigid)], pose - still)) ** 2).mean() for pose in poses])
-    pose = _average(still, np.stack(poses), _weights(moved, noise_px)[:, None])
-    smoothed = np.empty_like(cloud)
-    flat = _move(shape, pose)
-    smoothed[:, 0], smoothed[:, 1], smoothed[:, 2] = flat.real, flat.imag, np.abs(pose[0]) * shape[:, 2]
-    return smoothed + centre
+    still = np.array([1, 0], np.complex128)
+    fits = _fit_poses(_flat(local[rigid]), _flat(others[:, :, rigid]))  # (K, 2, 2)
+    shapes = _take_back(others, fits).mean(1)  # (K, N, 3)
+    squares = ((shapes - local)[..., :2] ** 2).sum(-1)
+    deviation = _spread_to_neighbours(squares, local, NEIGHBOURHOOD * size_px)
+    shape = _average(local, shapes, _weights(deviation, noise_px)[..., None])
+    poses = fits.mean(1)
+    moved = (np.abs(_move(_flat(local[rigid]), poses - still)) ** 2).mean(-1)
+    pose = _average(still, poses, _weights(moved, noise_px)[:, None])
+    flat = _move(_flat(shape), pose)
+    return np.column_stack([flat.real, flat.imag, np.abs(pose[0]) * shape[:, 2]]) + centre
 
 
-def _fit_pose(points: Points, others: Points) -> NDArray[np.complex128]:
-    """(2,) factor and shift of the similarity that takes `points` to `others`, (N, 2 or more), by least squares."""
-    start, end = points[:, 0] + 1j * points[:, 1], others[:, 0] + 1j * others[:, 1]
+def _flat(points: Points) -> NDArray[np.complex128]:
+    """(...,) x + iy of (..., 2 or more) points."""
+    return points[..., 0] + 1j * points[..., 1]
+
+
+def _fit_poses(start: NDArray[np.complex128], ends: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """(..., 2) factor and shift of the similarities that take the points `start` (N,) to `ends` (..., N), by least squares."""
     centred = start - start.mean()
-    factor = np.vdot(centred, end) / max(np.vdot(centred, centred).real, 1e-9)
-    return np.array([factor, end.mean() - factor * start.mean()])
+    factor = ends @ centred.conj() / max(np.vdot(centred, centred).real, 1e-9)
+    return np.stack([factor, ends.mean(-1) - factor * start.mean()], -1)
 
 
-def _move(points: Points, pose: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """(N,) x + iy of points after a pose."""
-    return (points[:, 0] + 1j * points[:, 1]) * pose[0] + pose[1]
+def _move(points: NDArray[np.complex128], poses: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """(..., N): the points (N,) after each of (..., 2) poses."""
+    return points * poses[..., :1] + poses[..., 1:]
 
 
-def _take_back(points: Points, pose: NDArray[np.complex128]) -> Points:
-    """(N, 3): undo a pose."""
-    flat = (points[:, 0] + 1j * points[:, 1] - pose[1]) / pose[0]
-    return np.column_stack([flat.real, flat.imag, points[:, 2] / np.abs(pose[0])])
+def _take_back(points: Points, poses: NDArray[np.complex128]) -> Points:
+    """(..., N, 3): undo the poses (..., 2)."""
+    factor, shift = poses[..., :1], poses[..., 1:]
+    flat = (_flat(points) - shift) / factor
+    return np.stack([flat.real, flat.imag, points[..., 2] / np.abs(factor)], -1)
 
 
-def _neighbourhood(points: Points, sigma_px: float) -> NDArray[np.float64]:
-    """(N, N): rows average over the points nearby."""
-    flat = points[:, :2] / sigma_px
-    squares = (flat**2).sum(1)
-    near = np.exp(-np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0) / 2)
-    return near / near.sum(1, keepdims=True)
+def _spread_to_neighbours(values: Points, points: Points, sigma_px: float) -> Points:
+    """(K, N): `values` (K, N) averaged over the points (N, 2 or more) nearby; single precision is plenty for weights."""
+    x, y = (points[:, :2].T / sigma_px).astype(np.float32)
+    fall, one = -(x**2 + y**2) / 2, np.ones_like(x)
+    exponents = np.column_stack([x, y, fall, one]) @ np.stack([x, y, one, fall])  # minus half of the squared distance
+    near = np.exp(np.clip(exponents, LEAST_EXPONENT, 0))
+    return (values.astype(np.float32) @ near / near.sum(0)).astype(np.float64)
 
 
 def _weights(deviation: NDArray[np.float64], noise_px: float) -> NDArray[np.float64]:
