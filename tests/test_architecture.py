@@ -14,16 +14,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # From the top to the bottom; a module may import from its own layer and from lower ones.
 LAYERS = [
-    ["inference", "utils.evaluate", "utils.build_pack"],
+    ["inference", "utils.evaluate", "utils.benchmark", "utils.build_pack"],
     ["utils.flags", "utils.face_list", "models.onnx_export"],
     ["models.packs"],
     ["utils.inference.face_swapper"],
     ["utils.inference.request", "utils.inference.video.swap"],
     ["utils.inference.video.rendering"],
     ["utils.inference.video.frame_files"],
+    ["models.ghost_networks"],
     ["models.checkpoints"],
     ["models.mesh", "insightface_func", "arcface_model", "coordinate_reg"],
-    ["models.aei_net", "models.sr_net", "models.enhancement"],
+    ["models.aei_net", "models.sr_net", "models.enhancement", "models.openvino_engine"],
+    ["models.openvino_files"],
     ["models.aei_encoders", "models.aad"],
     ["utils.inference.tracking.checkpoint"],
     ["utils.inference.core", "utils.inference.video_processing", "utils.inference.video.parts"],
