@@ -118,6 +118,7 @@ def convert(network: nn.Module, shapes: Sequence[Shape]) -> Model:
         shapes: of the inputs; the model takes no others.
     """
     openvino = import_openvino()
+    from openvino._offline_transformations import apply_moc_transformations
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -131,6 +132,8 @@ def convert(network: nn.Module, shapes: Sequence[Shape]) -> Model:
     model.reshape(
         {place.any_name: openvino.PartialShape(shape) for place, shape in zip(model.inputs, shapes, strict=True)}
     )
+    # Batch normalisations go into convolutions now, rather than at every start, where they would take as much memory as the weights.
+    apply_moc_transformations(model, cf=True)
     return model
 
 

@@ -86,6 +86,8 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     defaults = DEFAULTS["ghost"]
     threshold = defaults.det_thresh if det_thresh is None else det_thresh
     generator_path = paths[generator_name] if generator_name else Path(str(options.generator_path))
+    # First, since compiling it takes twice the memory that it keeps.
+    network = generator_network(generator_path, options.backbone, options.num_blocks, placement)
     landmarker = _crop_landmarker()
     return ModelPack(
         name="ghost",
@@ -94,7 +96,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
         landmarker=None,
         embedder=ArcFaceEmbedder(identity_network(paths["backbone"], placement), placement.device),
         generator=GhostGenerator(
-            generator_network(generator_path, options.backbone, options.num_blocks, placement),
+            network,
             landmarker,
             placement,
             options.batch_size,
