@@ -5,9 +5,11 @@ Source: J. Deng et al., ArcFace, CVPR 2019; GHOST for the crop and its scaling.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 from torch.nn import functional
 
 from utils.inference.alignment import estimate_pose_alignment, warp_bilinear
@@ -21,9 +23,9 @@ INPUT_PX = 112
 class ArcFaceEmbedder:
     """Embedder of the ghost pack."""
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        """Take over `models.checkpoints.load_iresnet100`; it stays in FP32, since it sees every face once and decides who is who."""
-        self._network = network.to(device)
+    def __init__(self, network: Callable[[Tensor], Tensor], device: torch.device) -> None:
+        """Take over IResNet-100, which runs on `device`; see `models.ghost_networks.identity_network`."""
+        self._network = network
         self._device = device
 
     @torch.inference_mode()

@@ -79,3 +79,16 @@ class AEI_Net(nn.Module):
         """
         attributes = self.encoder(target)
         return self.generator(attributes, identity), attributes
+
+
+class ImageOnly(nn.Module):
+    """AEI-Net without its attribute maps, for formats that have to name what comes out."""
+
+    def __init__(self, network: AEI_Net) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, target: Tensor, identity: Tensor) -> Tensor:
+        """See `AEI_Net`; gives the image."""
+        image, _ = self.network(target, identity)
+        return image

@@ -5,11 +5,11 @@ Source: GHOST (doi 10.1109/ACCESS.2022.3196668), face_enhancement.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from utils.inference.batching import BatchLimit
 from utils.inference.faceshifter_run import tensor_to_images
@@ -20,7 +20,7 @@ FACES_AT_ONCE = 8
 
 def face_enhancement(
     faces: Sequence[Image],
-    sr_net: nn.Module,
+    sr_net: Callable[[Tensor], Tensor],
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     limit: BatchLimit | None = None,

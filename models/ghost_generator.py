@@ -6,11 +6,10 @@ Source: Groshev et al., GHOST, IEEE Access 10, 2022, doi 10.1109/ACCESS.2022.319
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
-from torch import nn
 
 from models.enhancement import face_enhancement
 from utils.devices import Placement
@@ -19,6 +18,9 @@ from utils.inference.batching import BatchLimit
 from utils.inference.faceshifter_run import faceshifter_batch, resize_frames
 from utils.inference.masks import CROP_PX, circle_mask, face_mask_static
 from utils.inference.records import AlignedFace, Face, GeneratedFace, Identity, Image, Mask, MaskParameters, Points
+
+if TYPE_CHECKING:
+    from models.ghost_networks import Generator, Network
 
 
 class CropLandmarker(Protocol):
@@ -32,29 +34,29 @@ class GhostGenerator:
     """Generator of the ghost pack.
 
     Args:
-        network: AEI-Net, from `models.checkpoints.load_aei_net`.
+        network: AEI-Net, from `models.ghost_networks`.
         landmarker: for the mask.
         placement: where the network runs and in which precision.
         batch_size: the most faces at once.
         crop_px: side of the aligned crop.
-        sr_net: super resolution, from `models.checkpoints.load_sr_net`, or None.
+        sr_net: super resolution, from `models.ghost_networks`, or None.
     """
 
     keeps_masks = True
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Generator,
         landmarker: CropLandmarker,
         placement: Placement,
         batch_size: int,
         crop_px: int = CROP_PX,
-        sr_net: nn.Module | None = None,
+        sr_net: Network | None = None,
     ) -> None:
         self.max_batch = batch_size
         self._placement = placement
-        self._network = network.to(placement.device, placement.dtype)
-        self._sr_net = None if sr_net is None else sr_net.to(placement.device, placement.dtype)
+        self._network = network
+        self._sr_net = sr_net
         self._landmarker = landmarker
         self._limit, self._sr_limit = BatchLimit(batch_size), BatchLimit(min(batch_size, 8))
         self._crop_px = crop_px

@@ -6,26 +6,13 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
-from models.aei_net import FACE_PX, IDENTITY_SIZE
+from models.aei_net import FACE_PX, IDENTITY_SIZE, ImageOnly
 from models.checkpoints import load_aei_net
 from models.packs import GhostOptions, resolve_generator
 from utils.files import finished_file
 
 OPSET = 17
-
-
-class _ImageOnly(nn.Module):
-    """AEI-Net without its attribute maps."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, target: Tensor, identity: Tensor) -> Tensor:
-        image, _ = self.network(target, identity)
-        return image
 
 
 def export_generator(options: GhostOptions, out: Path) -> None:
@@ -48,7 +35,7 @@ def export_generator(options: GhostOptions, out: Path) -> None:
         # An instance norm has no running statistics; that it takes the image's own is what it is for.
         warnings.filterwarnings("ignore", message="ONNX export mode is set to TrainingMode.EVAL")
         torch.onnx.export(
-            _ImageOnly(network),
+            ImageOnly(network),
             example,
             temporary,
             input_names=["target", "identity"],

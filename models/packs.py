@@ -68,7 +68,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
         BadArgument: if the device is not there, or `backbone` or `num_blocks` contradict the weights.
         ModelFileError: naming every required file that is missing or damaged.
     """
-    from models.checkpoints import load_aei_net, load_iresnet100, load_sr_net
+    from models.ghost_networks import generator_network, identity_network, sr_network
     from utils.devices import choose_placement
     from utils.inference.records import FadeLimits, ModelPack
     from utils.model_files.state import resolve_all
@@ -87,20 +87,22 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
     defaults = DEFAULTS["ghost"]
     threshold = defaults.det_thresh if det_thresh is None else det_thresh
     generator_path = paths[generator_name] if generator_name else Path(str(options.generator_path))
+    # First, since compiling it takes twice the memory that it keeps.
+    network = generator_network(generator_path, options.backbone, options.num_blocks, placement)
     landmarker = _crop_landmarker()
     return ModelPack(
         name="ghost",
         version=generator_path.stem,
         detector=Face_detect_crop(paths["scrfd_10g_bnkps"], threshold, options.det_size, placement.onnx_providers),
         landmarker=None,
-        embedder=ArcFaceEmbedder(load_iresnet100(paths["backbone"]), placement.device),
+        embedder=ArcFaceEmbedder(identity_network(paths["backbone"], placement), placement.device),
         generator=GhostGenerator(
-            load_aei_net(generator_path, options.backbone, options.num_blocks),
+            network,
             landmarker,
             placement,
             options.batch_size,
             options.crop_px,
-            load_sr_net(paths["10_net_G"]) if options.use_sr else None,
+            sr_network(paths["10_net_G"], placement) if options.use_sr else None,
         ),
         similarity_th=defaults.similarity_th,
         settings=f"{options}, {placement}, detection score {threshold:g}, {type(landmarker).__name__}, {_state(generator_path)}",

@@ -28,7 +28,9 @@ from coordinate_reg.image_infer import Handler
 from insightface_func.face_detect_crop import Face_detect_crop
 from models.checkpoints import load_aei_net, load_iresnet100
 from models.ghost_generator import GhostGenerator
+from models.ghost_networks import generator_network
 from models.packs import DEFAULTS, MIN_FACE_PX
+from utils.benchmark.straightforward import StraightforwardSwap
 from utils.devices import choose_placement
 from utils.errors import ModelFileError
 from utils.inference.alignment import estimate_pose_alignment
@@ -152,6 +154,30 @@ def test_the_image_equals_ghosts_steps_one_after_another(ghost, files, networks,
     assert np.abs(found - wanted).max() <= 1.5
     assert np.abs(found - wanted).mean() < 0.1
     assert np.abs(found - other_order).max() > 30, "the masks overlap, so the order shows"
+
+
+def test_the_straightforward_run_gives_the_same_picture(ghost, files, collins, hopper):
+    source = FaceSwapper(ghost).identify(hopper, "hopper")
+    landmarker = Landmarks106(Handler(files / "2d106det.onnx"))
+    simple = StraightforwardSwap(ghost.detector, landmarker, files / "backbone.pth", files / "generator.pth")
+    black = np.zeros_like(collins)
+    found = list(simple.swap([black, collins], source, None, ghost.similarity_th))
+    np.testing.assert_array_equal(found[0], black)
+    np.testing.assert_array_equal(found[1], FaceSwapper(ghost).swap_image(collins, [source])[0])
+    assert (found[1] != collins).any()
+
+
+def test_openvino_gives_the_same_faces_as_pytorch(files, networks):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    _, network = networks
+    random = np.random.default_rng(0)
+    target = torch.from_numpy(random.uniform(-1, 1, (1, 3, 256, 256)).astype(np.float32))
+    identity = torch.from_numpy(random.standard_normal((1, 512)).astype(np.float32))
+    with torch.inference_mode():
+        image, _ = network(target, identity)
+    found, _ = generator_network(files / "generator.pth", None, None, CPU)(target, identity)
+    assert image.std() > 0.1
+    torch.testing.assert_close(found, image, rtol=0, atol=1e-3)
 
 
 def test_a_photo_with_several_faces_stands_for_the_largest(ghost, collins, tmp_path, caplog):

@@ -13,6 +13,7 @@ PACKAGES = (
     "insightface",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "opencv-python",
     "numpy",
     "scipy",
@@ -20,7 +21,7 @@ PACKAGES = (
     "ffmpeg-python",
     "imageio-ffmpeg",
 )
-OPTIONAL = {"onnxruntime", "onnxruntime-gpu"}
+OPTIONAL = {"onnxruntime", "onnxruntime-gpu", "openvino"}
 
 
 def examine() -> tuple[list[str], list[str]]:
@@ -82,12 +83,23 @@ def _cuda(versions: dict[str, str | None]) -> Iterator[tuple[str, str]]:
 
     if not torch.cuda.is_available():
         yield f"torch devices: cpu ({torch.get_num_threads()} threads)", ""
+        yield _cpu_engine(), ""
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield f"torch device cuda:{index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB", ""
     if "CUDAExecutionProvider" not in providers:
         yield "", "there is a CUDA device, but onnxruntime cannot use it; run 'make gpu'"
+
+
+def _cpu_engine() -> str:
+    """What runs the ghost pack's networks on a CPU."""
+    from utils.devices import choose_placement
+
+    engine = choose_placement("cpu", "auto").engine
+    if engine is None:
+        return "ghost pack on the CPU: torch; 'pip install -r requirements.txt' brings OpenVINO, which is twice as fast"
+    return f"ghost pack on the CPU: OpenVINO, {engine.precision}, {engine.threads} threads"
 
 
 def _ffmpeg() -> Iterator[tuple[str, str]]:

@@ -226,7 +226,9 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         help="size to which a picture is scaled for detection, multiples of 32 (default: 640 640)",
     )
     ghost.add_argument(
-        "--precision", choices=PRECISIONS, help="of the generator (default: auto: fp16 on CUDA, fp32 on a CPU)"
+        "--precision",
+        choices=PRECISIONS,
+        help="of the generator (default: auto: fp16 on CUDA, bf16 on CPUs that are faster with it, else fp32)",
     )
     add_bool(ghost, "--use_sr", False, "enhance faces with the super-resolution net")
     ghost.add_argument(

@@ -6,7 +6,7 @@ The only place where crops become its tensors. Devices and precision are argumen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import cv2
@@ -83,7 +83,7 @@ def tensor_to_images(pictures: torch.Tensor) -> list[Image]:
 def faceshifter_batch(
     crops: Sequence[Image],
     embeddings: Sequence[Embedding],
-    network: torch.nn.Module,
+    network: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, object]],
     device: torch.device,
     dtype: torch.dtype,
     limit: BatchLimit,
@@ -93,7 +93,7 @@ def faceshifter_batch(
     Args:
         crops: N times (S, S, 3) BGR uint8; GHOST's S is 224.
         embeddings: N times (512,), the raw vector of the identity that each crop gets.
-        network: AEI-Net, on `device`, its parameters of `dtype`.
+        network: AEI-Net, on `device`, its parameters of `dtype` (or OpenVINO's, which takes and gives float32).
         device, dtype: float32, float16 or bfloat16.
         limit: how many at once; memory that runs out lowers it.
 
