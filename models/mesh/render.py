@@ -45,13 +45,21 @@ def complete_skin(photo: Portrait, own_weight: NDArray[np.float64], topology: Me
 
 def _close_openings(portrait: Portrait) -> Image:
     """The picture with the colours of lids and lips inside of eyes and mouth: a closed mouth must not show the source's teeth."""
-    size = portrait.image.shape[0]
+    size, image = portrait.image.shape[0], portrait.image.copy()
     opened = fill_polygons(portrait.points, OPENINGS, size)
-    closed = portrait.image.astype(np.float32)
-    for reach_px, doubt in RIM_BLURS:  # first anything plausible, then what is next to the rim
-        around = masked_blur(closed, 1 - doubt * opened, reach_px / COARSE_PX * size)
-        cv2.copyTo(around, opened.astype(np.uint8), closed)
-    return closed.astype(np.uint8)
+    margin = round(RIM_BLURS[0][0] / COARSE_PX * size)
+    for ring in OPENINGS:
+        corners = np.clip(portrait.points[list(ring), :2], margin, size - margin)
+        columns, rows = (
+            slice(int(low) - margin, int(high) + margin)
+            for low, high in zip(corners.min(0), corners.max(0), strict=True)
+        )
+        inside, closed = opened[rows, columns], image[rows, columns].astype(np.float32)
+        for reach_px, doubt in RIM_BLURS:  # first anything plausible, then what is next to the rim
+            around = masked_blur(closed, 1 - doubt * inside, reach_px / COARSE_PX * size)
+            cv2.copyTo(around, inside.astype(np.uint8), closed)
+        image[rows, columns] = closed
+    return image
 
 
 def _complete_halves(photo: Portrait, own_weight: NDArray[np.float64], topology: MeshTopology) -> Portrait:
