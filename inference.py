@@ -250,6 +250,8 @@ def prepare_process() -> None:
 
     for name in ENDING_SIGNALS:
         signal.signal(name, interrupt)
+    # NumPy's products are small here: on several threads they take longer, and spin beside the other stages.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     warnings.filterwarnings("ignore", module="PIL")  # about metadata that is left out anyway
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller

@@ -8,8 +8,6 @@ Batches are taken apart: a face alone is as fast as one of eight (within 2 %), n
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import mmap
 import sys
@@ -28,6 +26,7 @@ from models.openvino_files import GRAPH, VALUES, describe, folder_of, is_whole, 
 from utils.errors import UnwritableOutput
 from utils.files import shown
 from utils.locks import exclusive
+from utils.memory import give_memory_back
 
 if TYPE_CHECKING:
     from utils.devices import CpuEngine
@@ -101,7 +100,7 @@ def compile_network(
                 if not is_whole(folder, wanted):  # or another process has been quicker
                     logger.info(f"{shown(weights)} is converted, once")
                     store(partial(save, convert(build(), shapes)), folder, wanted)
-                    _give_memory_back()
+                    give_memory_back()  # about 1 GB for AEI-Net, which compiling needs next
         except (UnwritableOutput, OSError) as error:
             logger.warning(
                 f"{shown(folder)} cannot be written ({error}), so {weights.name} is converted at every start"
@@ -140,14 +139,6 @@ def convert(network: nn.Module, shapes: Sequence[Shape]) -> Model:
 def save(model: Model, path: Path) -> None:
     """Write a model, in full precision."""
     import_openvino().save_model(model, path, compress_to_fp16=False)
-
-
-def _give_memory_back() -> None:
-    """Free what converting left behind: about 1 GB for AEI-Net, which compiling needs next."""
-    gc.collect()  # PyTorch's network and its trace hold each other
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:  # glibc keeps it otherwise
-        trim(0)
 
 
 def _load(folder: Path, engine: CpuEngine) -> CompiledNetwork:

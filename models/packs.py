@@ -172,6 +172,7 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
     from models.mesh.surface import MeshSurface
     from utils.inference.records import FadeLimits, ModelPack
     from utils.inference.steadying.landmark_smoothing import LandmarkSmoother
+    from utils.memory import give_memory_back
     from utils.weights import builtin_file, builtin_version
 
     defaults = DEFAULTS["builtin"]
@@ -189,6 +190,7 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
             threshold,
         )
         generator = MeshGenerator(triangles)
+    give_memory_back()
     return ModelPack(
         name="builtin",
         version=builtin_version(),

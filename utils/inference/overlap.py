@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-DEPTH = 4  # items that wait between two stages; enough for stages whose items take unequally long
+DEPTH = 2  # items that wait between two stages
 POLL_S = 0.1  # how soon a stage notices that nobody takes its items any more
 ENDING_S = 0.5  # how long a stage that is called off may take to finish the item in its hands
 
