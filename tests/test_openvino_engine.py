@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ def test_the_sidecar_spares_reading_the_weights(network, weights):
 
 def test_bf16_stays_close(network, weights):
     try:
-        engine = choose_cpu_engine("bf16", open("/proc/cpuinfo").read())  # noqa: PTH123, SIM115
+        engine = choose_cpu_engine("bf16", Path("/proc/cpuinfo").read_text())
     except (BadArgument, OSError):
         pytest.skip("this processor has no BF16")
     found = compiled(weights, lambda: network, engine)(*inputs())
