@@ -8,7 +8,9 @@ Source: V. Bazarevsky et al., BlazeFace, arXiv 1907.05047; anchors and decoding 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -181,7 +183,8 @@ class BlazeFaceDetector:
         close = self._back.find(image, whole, self.det_thresh)
         searched = [self._full_range.find(image, whole, self.det_thresh)]
         if thorough:
-            searched += [self._search_tile(image, region) for region in tile_regions(width, height)]
+            with ThreadPoolExecutor() as beside:  # the net runs on one thread, without Python's lock
+                searched += beside.map(partial(self._search_tile, image), tile_regions(width, height))
         distant = Candidates(
             np.concatenate([found.boxes for found in searched]),
             np.concatenate([found.keypoints for found in searched]),

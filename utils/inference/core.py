@@ -14,7 +14,7 @@ from itertools import islice
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, get_final_image
-from utils.inference.records import AlignedFace, Appearance, Composition, Face, Identity, Image, ModelPack
+from utils.inference.records import AlignedFace, Composition, Face, Identity, Image, ModelPack, Surface
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.cuts import CutDetector
 from utils.inference.tracking.search import STRETCH_FRAMES, THOROUGH_EVERY_STRETCHES, find_in_stretch
@@ -49,15 +49,19 @@ class Analysis:
     faces: Sequence[Face] = ()
 
     def analyse(self, frames: Iterable[tuple[int, Image]]) -> Iterator[FrameRecord]:
-        """Find out what is in the next frames: (presentation time stamp, BGR uint8 image) in order.
+        """Find out what is in the next frames: (presentation time stamp, BGR uint8 image) in order."""
+        return (lay_flat(image, record, self.pack.surface) for image, record in self.follow(frames))
+
+    def follow(self, frames: Iterable[tuple[int, Image]]) -> Iterator[tuple[Image, FrameRecord]]:
+        """`analyse` without appearances, beside the images, which `lay_flat` needs to add them.
 
         Frames are taken in by whole stretches: the state can be saved where the number of records is a multiple of `STRETCH_FRAMES`.
         """
         waiting = iter(frames)
         while stretch := list(islice(waiting, STRETCH_FRAMES)):
-            yield from self._analyse_stretch(*zip(*stretch, strict=True))
+            yield from self._follow_stretch(*zip(*stretch, strict=True))
 
-    def _analyse_stretch(self, all_pts: Sequence[int], images: Sequence[Image]) -> Iterator[FrameRecord]:
+    def _follow_stretch(self, all_pts: Sequence[int], images: Sequence[Image]) -> Iterator[tuple[Image, FrameRecord]]:
         first = self.summary.frames
         cuts = [self.cuts.is_cut(image) for image in images]
         begins = [cut or first + place == 0 for place, cut in enumerate(cuts)]
@@ -70,15 +74,16 @@ class Analysis:
             self.summary.frames_with_face += bool(self.faces)
             if not self.faces:
                 self.summary.best_score = max(self.summary.best_score, here.best_score)
-            recorded = [
-                RecordedFace(face, track, appearance=self._look(image, face))
-                for face, track in zip(self.faces, numbers, strict=True)
-            ]
-            yield FrameRecord(index, pts, cut, tuple(recorded))
+            yield image, FrameRecord(index, pts, cut, tuple(map(RecordedFace, self.faces, numbers)))
 
-    @stage("lay flat")
-    def _look(self, image: Image, face: Face) -> Appearance | None:
-        return None if self.pack.surface is None else self.pack.surface.flatten(image, face)
+
+@stage("lay flat")
+def lay_flat(image: Image, record: FrameRecord, surface: Surface | None) -> FrameRecord:
+    """The record with the appearances of its faces, if the pack has a surface."""
+    if surface is None:
+        return record
+    faces = [replace(recorded, appearance=surface.flatten(image, recorded.face)) for recorded in record.faces]
+    return replace(record, faces=tuple(faces))
 
 
 @dataclass

@@ -19,12 +19,12 @@ from utils.inference.tracking.tracks import FaceTrack, Sighting, Tracker
 
 
 def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
-    """What `analysis_from_json` needs."""
+    """What `analysis_from_json` needs; nothing in it changes when the analysis goes on."""
     tracker, last = analysis.tracker, analysis.cuts.last
     return {
         "summary": asdict(analysis.summary),
         "last_frame": None if last is None else last.ravel().tolist(),
-        "changes": analysis.cuts.changes,
+        "changes": list(analysis.cuts.changes),
         "tracks": [_track_to_json(track) for track in tracker.tracks],
         "companies": [[sorted(company), frames] for company, frames in tracker.companies.items()],
         "alive": [track.number for track in tracker.alive],

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Protocol, TextIO, TypeVar
+from typing import Any, Protocol, TextIO, TypeVar
 
 from utils.errors import UnreadableInput
-from utils.inference.core import Analysis
+from utils.inference.core import Analysis, lay_flat
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.overlap import ahead
@@ -24,6 +24,7 @@ from utils.inference.records import Identity, Image, ModelPack
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
 from utils.inference.tracking.people import Casting
+from utils.inference.tracking.search import STRETCH_FRAMES
 from utils.inference.tracking.tracks import FaceTrack, Tracker
 from utils.inference.video.frame_files import FrameFiles
 from utils.inference.video.parts import Timeline
@@ -56,15 +57,16 @@ def analyse_video(
 ) -> tuple[Analysis, list[int]]:
     """Write the record of every frame, from the last checkpoint on if there is one; return what was seen, and the time stamps."""
     analysis, pts = _restore(pack, similarity_th, workspace)
-    frames = ahead(get_target(video, pts[-1] if pts else None))
+    frames = ahead(get_target(video, pts[-1] if pts else None), STRETCH_FRAMES)
     remaining = None if video.frame_count_estimate is None else max(0, video.frame_count_estimate - len(pts))
     with workspace.seen.open("a", encoding="utf-8") as file:
-        for record in analysis.analyse(progress(islice(frames, bool(pts), None), "analyse", remaining)):
-            write_record(file, record)
+        shown = progress(islice(frames, bool(pts), None), "analyse", remaining)
+        for image, record, state in ahead(_with_states(analysis, shown), STRETCH_FRAMES):
+            write_record(file, lay_flat(image, record, pack.surface))
             pts.append(record.pts)
-            if len(pts) % SEGMENT_FRAMES == 0:
-                _save(analysis, file, workspace)
-        _save(analysis, file, workspace)
+            if state is not None:
+                _save(state, file, workspace)
+        _save(analysis_to_json(analysis), file, workspace)
     expected = video.frame_count_estimate or 0
     if len(pts) < FEWEST_FRAMES * expected:
         logger.warning(
@@ -73,12 +75,20 @@ def analyse_video(
     return analysis, pts
 
 
-def _save(analysis: Analysis, file: TextIO, workspace: Workspace) -> None:
+def _with_states(
+    analysis: Analysis, frames: Iterable[tuple[int, Image]]
+) -> Iterator[tuple[Image, FrameRecord, dict[str, Any] | None]]:
+    """What the analysis follows, and at the end of every segment its state at that moment, since it runs ahead of its records."""
+    for image, record in analysis.follow(frames):
+        ends = (record.index + 1) % SEGMENT_FRAMES == 0
+        yield image, record, analysis_to_json(analysis) if ends else None
+
+
+def _save(state: dict[str, Any], file: TextIO, workspace: Workspace) -> None:
     """Make sure that the analysis can go on from here."""
     file.flush()
     os.fsync(file.fileno())
-    state = {"bytes": os.fstat(file.fileno()).st_size, **analysis_to_json(analysis)}
-    replace_durably(workspace.checkpoint, json.dumps(state))
+    replace_durably(workspace.checkpoint, json.dumps({"bytes": os.fstat(file.fileno()).st_size, **state}))
 
 
 def _restore(pack: ModelPack, similarity_th: float, workspace: Workspace) -> tuple[Analysis, list[int]]:
