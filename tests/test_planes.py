@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utils.inference.blending import Patch
 from utils.inference.video.colour_views import PQ, levels_of_view, view_of_levels
 from utils.inference.video.planes import LAYOUTS, LUMA_WEIGHTS, add_difference, pad_planes, turn_planes
 
@@ -42,7 +43,7 @@ def test_a_changed_colour_becomes_the_one_that_h273_says(name, matrix, colour_ra
     layout, old, new = LAYOUTS[name], (60, 90, 130), (75, 110, 170)
     before, after = (np.full((40, 60, 3), colour, np.uint8) for colour in (old, new))
     planes = stored(planes_of(old, layout, matrix, colour_range), layout)
-    changed = add_difference(planes, before, after, layout, matrix, colour_range)
+    changed = add_difference(planes, before, Patch(0, 0, after), layout, matrix, colour_range)
     for plane, wanted in zip(changed, planes_of(new, layout, matrix, colour_range), strict=True):
         assert plane.dtype == layout.dtype
         assert np.abs(plane - wanted).max() <= 1.01  # both rounded: half a step each
@@ -57,7 +58,8 @@ def test_samples_whose_pixels_did_not_change_keep_their_value(name, left, top, w
     )
     after = before.copy()
     after[top : top + height, left : left + width] ^= 0x55
-    changed = add_difference(planes, before, after, layout, 1, 1)
+    patch = Patch(left, top, after[top : top + height, left : left + width])
+    changed = add_difference(planes, before, patch, layout, 1, 1)
     touched = (before != after).any(2).astype(np.uint8)
     assert (changed[0] == planes[0])[touched == 0].all()
     near = cv2.dilate(touched, np.ones((3, 3), np.uint8))
@@ -68,11 +70,13 @@ def test_samples_whose_pixels_did_not_change_keep_their_value(name, left, top, w
     assert not np.array_equal(changed[0], planes[0]) or (planes[0].min() == planes[0].max())
 
 
-def test_an_untouched_picture_gives_the_very_planes():
-    layout, image = LAYOUTS["yuv420p10le"], np.zeros((40, 60, 3), np.uint8)
-    planes = stored(planes_of((1, 2, 3), layout, 1, 1), layout)
-    assert add_difference(planes, image, image, layout, 1, 1) is planes
-    assert add_difference(planes, image, image.copy(), layout, 1, 1) is planes
+@given(st.sampled_from(sorted(LAYOUTS)), st.integers(0, 50), st.integers(0, 30))
+def test_a_patch_that_changes_nothing_leaves_every_sample(name, left, top):
+    layout, image = LAYOUTS[name], np.random.default_rng(0).integers(0, 256, (41, 61, 3), np.uint8)
+    planes = stored(planes_of((1, 2, 3), layout, 1, 1, (41, 61)), layout)
+    changed = add_difference(planes, image, Patch(left, top, image[top:, left:]), layout, 1, 1)
+    for plane, old in zip(changed, planes, strict=True):
+        np.testing.assert_array_equal(plane, old)
 
 
 def test_deep_levels_within_a_level_of_eight_bits_survive_a_change():
@@ -80,14 +84,15 @@ def test_deep_levels_within_a_level_of_eight_bits_survive_a_change():
     before = np.full((8, 8, 3), 100, np.uint8)
     planes = stored(planes_of((100, 100, 100), layout, 1, 1, (8, 8)), layout)
     planes[0][:] += np.arange(8, dtype=np.uint16) % 3
-    changed = add_difference(planes, before, before + 10, layout, 1, 1)
+    changed = add_difference(planes, before, Patch(0, 0, before + 10), layout, 1, 1)
     assert np.array_equal(changed[0] - planes[0], np.full((8, 8), round(10 * 219 * 4 / 255)))
 
 
 def test_values_stay_within_their_bits():
+    white = Patch(0, 0, np.full((40, 60, 3), 255, np.uint8))
     for name, layout in LAYOUTS.items():
         planes = stored([np.full(p.shape, 2**layout.bits - 1.0) for p in planes_of((0, 0, 0), layout, 1, 2)], layout)
-        changed = add_difference(planes, *(np.full((40, 60, 3), level, np.uint8) for level in (0, 255)), layout, 1, 2)
+        changed = add_difference(planes, np.zeros((40, 60, 3), np.uint8), white, layout, 1, 2)
         assert changed[0].max() == 2**layout.bits - 1, name
 
 

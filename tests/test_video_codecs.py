@@ -110,7 +110,7 @@ def test_what_is_encoded_of_an_untouched_frame_is_what_was_stored(clips):
         video = read_video(clips / name)
         encoding = encoding_for(video, Path("out.mp4"), VideoOptions())
         for frame in get_frames(video, max_frames=3):
-            planes = encodable(frame, frame.bgr, video, encoding)
+            planes = encodable(frame, None, video, encoding)
             luma = frame.decoded.planes[0]
             stored = np.frombuffer(luma, planes[0].dtype).reshape(luma.height, -1)[:, : luma.width]
             assert np.array_equal(planes[0], stored)

@@ -59,7 +59,7 @@ def process(
     while chunk := list(itertools.islice(frames, segment_frames)):
         times += [frame.pts for frame in chunk]
         segments.append(out.with_name(f"{out.stem}.{len(segments)}.part"))
-        planes = (encodable(frame, frame.bgr, video, encoding) for frame in chunk)
+        planes = (encodable(frame, None, video, encoding) for frame in chunk)
         assert write_segment(planes, segments[-1], video, encoding) == len(chunk)
     get_final_video(segments, times, video, out, "face swapped (test)")
     return times, segments
@@ -439,7 +439,7 @@ video, times = read_video(source), []
 def frames():
     for frame in get_frames(video, max_frames=count):
         times.append(frame.pts)
-        yield encodable(frame, frame.bgr, video, encoding)
+        yield encodable(frame, None, video, encoding)
 encoding = choose_encoding(out)
 write_segment(frames(), out.with_suffix(".part"), video, encoding)
 get_final_video([out.with_suffix(".part")], times, video, out, "")

@@ -6,7 +6,8 @@ numbers; a face is continued beyond its crop by its edge pixels, a mask by zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -41,6 +42,52 @@ class WarpedFace:
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """What became of a rectangle of a frame; all else of the frame stays.
+
+    Attributes:
+        left, top: of the rectangle.
+        image: (h, w, 3) BGR uint8.
+    """
+
+    left: int
+    top: int
+    image: Image
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the rectangle."""
+        height, width = self.image.shape[:2]
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def put_on(self, frame: Image) -> Image:
+        """A copy of the frame with the patch on it."""
+        result = frame.copy()
+        result[self.place] = self.image
+        return result
+
+
+def blend_patch(frame: Image, faces: Sequence[WarpedFace]) -> Patch | None:
+    """Blend faces into a frame, one over the other; only pixels of the rectangle around them are looked at, and none is changed.
+
+    Args:
+        frame: (H, W, 3) BGR uint8.
+        faces: in the order in which they are laid over it.
+
+    Returns:
+        The rectangle around all faces; None if there are none.
+    """
+    if not faces:
+        return None
+    top, left = (min(face.place[axis].start for face in faces) for axis in (0, 1))
+    bottom, right = (max(face.place[axis].stop for face in faces) for axis in (0, 1))
+    image = frame[top:bottom, left:right].copy()
+    for face in faces:
+        lay_over(image, replace(face, left=face.left - left, top=face.top - top))
+    return Patch(left, top, image)
+
+
 def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine, strength: float = 1.0) -> Image:
     """Blend a generated face into its frame.
 
@@ -59,15 +106,15 @@ def paste_back(frame: Image, face: Image, mask: Mask, frame_to_crop: Affine, str
 
     Source: GHOST, get_final_image. It blends the whole frame and truncates; here the mask's region is blended and rounded.
     """
+    warped = warp_to_frame(face, mask, frame_to_crop, frame.shape[0], frame.shape[1], strength)
     result = frame.copy()
-    lay_over(result, warp_to_frame(face, mask, frame_to_crop, frame.shape[0], frame.shape[1], strength))
+    if warped is not None:
+        lay_over(result, warped)
     return result
 
 
-def lay_over(frame: Image, warped: WarpedFace | None) -> None:
+def lay_over(frame: Image, warped: WarpedFace) -> None:
     """Blend a face into its frame, in place; no other pixel than those of its rectangle is looked at."""
-    if warped is None:
-        return
     below = frame[warped.place]
     change = weigh(cv2.subtract(warped.image, below, dtype=cv2.CV_32F), warped.weight)
     cv2.add(below, change, dst=below, dtype=cv2.CV_8U)  # rounds

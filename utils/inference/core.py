@@ -103,12 +103,8 @@ def model_inference(
     strength: float = 1.0,
 ) -> Iterator[Image]:
     """Render frames from their records, in order: what `generate_faces` gives, put together."""
-    return map(finish, generate_faces(frames, pack, sources, batch_size, strength))
-
-
-def finish(composition: Composition) -> Image:
-    """The final image; the very frame if nothing was generated for it."""
-    return get_final_image(composition.frame, composition.aligned, composition.generated)
+    for composition in generate_faces(frames, pack, sources, batch_size, strength):
+        yield get_final_image(composition.frame, composition.aligned, composition.generated)
 
 
 def generate_faces(

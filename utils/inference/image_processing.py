@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.blending import WarpedFace, lay_over, warp_to_frame
+from utils.inference.blending import Patch, WarpedFace, blend_patch, warp_to_frame
 from utils.inference.boxes import drop_duplicates, is_duplicate
 from utils.inference.occlusion.visibility import refine_visible
 from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, ModelPack, Treatment
@@ -77,27 +77,30 @@ def crop_face(frame: Image, face: Face, pack: ModelPack, seed: int, treatment: T
     return replace(aligned, visible=refine_visible(aligned.crop, coarse))
 
 
-@stage("blend")
 def get_final_image(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Image:
     """Put generated faces back into their frame, one after another, behind what is in front of them.
 
     Bit-identical to `frame` outside of the warped masks; the very frame if there are no faces. A face of a strength below 1 is mixed with
     the frame.
     """
-    result = frame.copy() if generated else frame
-    for warped in _warp_all(frame, aligned, generated):
-        lay_over(result, warped)
-    return result
+    patch = get_final_patch(frame, aligned, generated)
+    return frame if patch is None else patch.put_on(frame)
 
 
-def _warp_all(
-    frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]
-) -> Iterator[WarpedFace | None]:
-    """Every face where it belongs in its frame, cut by what is in front of it."""
+@stage("blend")
+def get_final_patch(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Patch | None:
+    """That of `get_final_image` which may differ from `frame`; None if there are no faces. Costs the same in frames of any size."""
+    return blend_patch(frame, list(_warp_all(frame, aligned, generated)))
+
+
+def _warp_all(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> Iterator[WarpedFace]:
+    """Every face where it belongs in its frame, cut by what is in front of it; without those that do not reach it."""
     height, width = frame.shape[:2]
     for place, face in zip(aligned, generated, strict=True):
         mask = face.mask if place.visible is None else face.mask * place.visible
-        yield warp_to_frame(face.image, mask, place.frame_to_crop, height, width, place.treatment.strength)
+        warped = warp_to_frame(face.image, mask, place.frame_to_crop, height, width, place.treatment.strength)
+        if warped is not None:
+            yield warped
 
 
 def get_layers(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence[GeneratedFace]) -> tuple[Image, Matte]:
@@ -110,8 +113,6 @@ def get_layers(frame: Image, aligned: Sequence[AlignedFace], generated: Sequence
     height, width = frame.shape[:2]
     faces, matte = np.zeros_like(frame), np.zeros((height, width), np.float32)
     for warped in _warp_all(frame, aligned, generated):
-        if warped is None:
-            continue
         below, covered = faces[warped.place], matte[warped.place]
         remains = covered * (1 - warped.weight)  # Porter and Duff, Compositing digital images, 1984: over
         total = warped.weight + remains

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.video.reformatter import VideoReformatter
 
 from utils.errors import UnreadableInput
 from utils.inference.records import Image
@@ -123,13 +124,14 @@ def get_frames(video: VideoInfo, first_pts: int | None = None, max_frames: int |
 def _frames_from(video: VideoInfo, first_pts: int | None) -> Iterator[StoredFrame]:
     if first_pts is None and video.start_s is not None:
         first_pts = round(video.start_s / video.time_base)
+    reformatter = VideoReformatter()
     if video.is_pictures:
         for shot in picture_frames(video, first_pts or 0):
-            bgr = to_upright_bgr(shot.decoded, video) if shot.picture is None else shot.picture.bgr
+            bgr = to_upright_bgr(shot.decoded, video, reformatter) if shot.picture is None else shot.picture.bgr
             yield StoredFrame(shot.pts, bgr, shot.decoded, shot.picture)
         return
     for pts, frame in _decoded_from(video, first_pts):
-        yield StoredFrame(pts, to_upright_bgr(frame, video), frame)
+        yield StoredFrame(pts, to_upright_bgr(frame, video, reformatter), frame)
 
 
 def _decoded_from(video: VideoInfo, first_pts: int | None) -> Iterator[tuple[int, Any]]:

@@ -8,8 +8,9 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
+from utils.inference.blending import Patch
 from utils.inference.records import Image
 from utils.inference.stopwatch import stage
 from utils.inference.video.codecs import Encoding
@@ -62,12 +63,17 @@ class StoredFrame:
 
 
 @stage("decode")
-def to_upright_bgr(frame: Any, video: VideoInfo) -> Image:
-    """One decoded frame as (H, W, 3) BGR uint8 of the video's upright size, by its own matrix and range; PQ as a usual display shows it."""
+def to_upright_bgr(frame: Any, video: VideoInfo, reformatter: VideoReformatter) -> Image:
+    """One decoded frame as (H, W, 3) BGR uint8 of the video's upright size, by its own matrix and range; PQ as a usual display shows it.
+
+    `reformatter` is best used for all frames of a video, one at a time: setting one up takes as long as half a 720p frame.
+    """
     _name_matrix(frame)
     width, height = _stored_size(video)
     # By way of planes, which swscale makes in two thirds of the time; the numbers are the same.
-    green, blue, red = _planes(frame.reformat(width, height, "gbrp", interpolation=TO_BGR), LAYOUTS["yuv444p"])
+    green, blue, red = _planes(
+        reformatter.reformat(frame, width, height, "gbrp", interpolation=TO_BGR), LAYOUTS["yuv444p"]
+    )
     image = cv2.merge([blue, green, red]).astype(np.uint8, copy=False)
     if video.mirrored:
         image = np.ascontiguousarray(image[:, ::-1])
@@ -80,20 +86,21 @@ def to_upright_bgr(frame: Any, video: VideoInfo) -> Image:
 
 
 @stage("encode")
-def encodable(frame: StoredFrame, result: Image, video: VideoInfo, encoding: Encoding) -> Planes:
-    """The planes to encode for a frame that became `result`; where `result` equals `frame.bgr` they are the original's own samples.
+def encodable(frame: StoredFrame, patch: Patch | None, video: VideoInfo, encoding: Encoding) -> Planes:
+    """The planes to encode for a frame; but for what `patch` changed they are the original's own samples.
 
     Args:
         frame: the original; its planes are converted if the encoding stores others than it has.
-        result: (H, W, 3) BGR uint8.
+        patch: what became of a part of `frame.bgr`; None if nothing did.
         video: what the frame belongs to.
         encoding: names the layout; its codec says whether the range may be full and odd sizes stay.
     """
     layout, colour_range = encoding.layout, encoding.written_range(video.colour.range)
     stored = upright_planes(frame.decoded, video, layout, colour_range)
-    levels = levels_of_view(video.colour.transfer)
-    changed = add_difference(stored, frame.bgr, result, layout, video.colour.matrix, colour_range, levels)
-    return pad_planes(changed, *encoding.size(video.width, video.height), layout)
+    if patch is not None:
+        levels = levels_of_view(video.colour.transfer)
+        stored = add_difference(stored, frame.bgr, patch, layout, video.colour.matrix, colour_range, levels)
+    return pad_planes(stored, *encoding.size(video.width, video.height), layout)
 
 
 def upright_planes(frame: Any, video: VideoInfo, layout: PixelLayout, colour_range: int) -> Planes:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.inference.blending import Patch
 from utils.inference.records import Image
 
 Plane: TypeAlias = NDArray[Any]  # (h, w) uint8 or uint16
@@ -71,7 +72,7 @@ LAYOUTS = {
 def add_difference(
     planes: Planes,
     before: Image,
-    after: Image,
+    patch: Patch,
     layout: PixelLayout,
     matrix: int,
     colour_range: int,
@@ -81,24 +82,25 @@ def add_difference(
 
     Args:
         planes: upright, in `layout`; at least as large as the pictures; not modified.
-        before, after: (H, W, 3) BGR uint8: what the planes were converted to, and what became of it.
+        before: (H, W, 3) BGR uint8, what the planes were converted to.
+        patch: what became of a part of it.
         layout: of the planes.
         matrix: H.273 code point; one that is not known here counts as BT.601.
         colour_range: 2 for full range, anything else for limited.
         levels: (256,) the RGB level that each level of the pictures stands for, if not itself; see `colour_views`.
 
     Returns:
-        Planes that equal `planes` wherever `after` equals `before`; a chroma sample counts as equal if the columns and rows that it is
+        Planes that equal `planes` wherever the patch equals `before`; a chroma sample counts as equal if the columns and rows that it is
         filtered from are.
     """
-    region = _changed_region(before, after, layout)
-    if region is None:
-        return planes
-    left, top, right, bottom = region
-    new, old = after[top:bottom, left:right], before[top:bottom, left:right]
+    new, old = patch.image, before[patch.place]
     if levels is not None:
         new, old = cv2.LUT(new, levels), cv2.LUT(old, levels)
-    difference = cv2.subtract(new, old, dtype=cv2.CV_32F)
+    left, top, right, bottom = _whole_samples(patch, before, layout)
+    difference = np.zeros((bottom - top, right - left, 3), np.float32)
+    height, width = new.shape[:2]
+    inner = difference[patch.top - top :, patch.left - left :][:height, :width]
+    cv2.subtract(new, old, dst=inner, dtype=cv2.CV_32F)
     luma, blue, red = cv2.split(cv2.transform(difference, _bgr_to_planes(matrix, layout.bits, colour_range)))
     x, y = left // layout.columns, top // layout.rows
     return (
@@ -124,20 +126,13 @@ def pad_planes(planes: Planes, width: int, height: int, layout: PixelLayout) -> 
     return padded[0], padded[1], padded[2]
 
 
-def _changed_region(before: Image, after: Image, layout: PixelLayout) -> tuple[int, int, int, int] | None:
-    """Left, top, right, bottom around everything that changed, whole chroma samples wide with one to spare; None if nothing did."""
-    if after is before:
-        return None
-    height, width = before.shape[:2]
-    changed = cv2.absdiff(before, after).reshape(height, -1)
-    rows = np.flatnonzero(changed.any(1))
-    if not len(rows):
-        return None
-    columns = np.flatnonzero(changed[rows[0] : rows[-1] + 1].any(0)) // 3
-    left = max(0, columns[0] // layout.columns - 1) * layout.columns
-    top = max(0, rows[0] // layout.rows - 1) * layout.rows
-    right, bottom = columns[-1] + 1 + 2 * layout.columns, rows[-1] + 1 + layout.rows
-    return int(left), int(top), int(min(right, width)), int(min(bottom, height))
+def _whole_samples(patch: Patch, frame: Image, layout: PixelLayout) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom around a patch of a frame, whole chroma samples wide with one to spare."""
+    rows, columns = patch.place
+    left = max(0, columns.start // layout.columns - 1) * layout.columns
+    top = max(0, rows.start // layout.rows - 1) * layout.rows
+    right, bottom = columns.stop + 2 * layout.columns, rows.stop + layout.rows
+    return left, top, min(right, frame.shape[1]), min(bottom, frame.shape[0])
 
 
 @cache

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from utils.errors import BadArgument
-from utils.inference.core import finish
+from utils.inference.blending import Patch
 from utils.inference.frame_records import FrameRecord
+from utils.inference.image_processing import get_final_patch
 from utils.inference.overlap import ahead
 from utils.inference.records import Composition, Image
 from utils.inference.video.codecs import Encoding, choose_encoding
@@ -52,11 +53,16 @@ Generate: TypeAlias = Callable[[Iterator[tuple[Image, FrameRecord]]], Iterator[C
 
 @dataclass(frozen=True, eq=False)
 class RenderedFrame:
-    """A frame as it was decoded, what was generated for it, and the (H, W, 3) BGR uint8 picture that the two give."""
+    """A frame as it was decoded, what was generated for it, and what becomes of it; no patch leaves it as it is."""
 
     original: StoredFrame
     composition: Composition
-    result: Image
+    patch: Patch | None
+
+    @property
+    def result(self) -> Image:
+        """The whole picture, (H, W, 3) BGR uint8."""
+        return self.original.bgr if self.patch is None else self.patch.put_on(self.original.bgr)
 
 
 def render_beside(frames: Iterable[tuple[StoredFrame, FrameRecord]], generate: Generate) -> Iterator[RenderedFrame]:
@@ -74,7 +80,8 @@ def render_beside(frames: Iterable[tuple[StoredFrame, FrameRecord]], generate: G
             yield frame.bgr, record
 
     for composition in ahead(generate(pictures())):
-        yield RenderedFrame(waiting.popleft(), composition, finish(composition))
+        patch = get_final_patch(composition.frame, composition.aligned, composition.generated)
+        yield RenderedFrame(waiting.popleft(), composition, patch)
 
 
 def write_rendered(
@@ -101,7 +108,7 @@ def write_rendered(
         deque(staged, maxlen=0)
         partial.touch()
     else:
-        planes = (encodable(frame.original, frame.result, video, encoding) for frame in staged)
+        planes = (encodable(frame.original, frame.patch, video, encoding) for frame in staged)
         write_segment(planes, partial, video, encoding)
     publish(partial, segment)
 
