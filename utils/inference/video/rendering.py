@@ -102,7 +102,7 @@ def write_rendered(
         encoding: None if only pictures are wanted.
         files: which pictures are.
     """
-    staged = _staged(frames, first, segment.with_suffix(""), files)
+    staged = _staged(frames, first, segment.with_suffix(""), files) if files.targets else frames
     partial = segment.with_name(f"{segment.name}.partial")
     if encoding is None:
         deque(staged, maxlen=0)
