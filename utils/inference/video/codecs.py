@@ -69,9 +69,9 @@ def _qsv(name: str, extensions: tuple[str, ...], layouts: Mapping[int, str], wor
 
 EIGHT = {8: "yuv420p"}
 EIGHT_OR_TEN = {8: "yuv420p", 10: "yuv420p10le"}
-# H.264: an untouched clip comes back at over 44 dB, and finer chroma halves the drift of smooth colours for 7% of the size. `superfast` with
-# the look-ahead of `veryfast`, on a 720x1280 talking head: 7 ms of one core a frame, 50.3 dB, 1.06 x the size of `medium` (six other clips:
-# 0.95 to 1.35 x); `veryfast` 14 ms, 50.7 dB, 0.95 x; `faster` 26 ms, 51.9 dB, 1.01 x; `medium` 39 ms, 52.6 dB: all measured.
+# H.264: an untouched clip comes back at over 44 dB, and finer chroma halves the drift of smooth colours for 7% of the size. Measured on a
+# 720x1280 talking head: `superfast` with the look-ahead of `veryfast` takes 7 ms of one core a frame, for 50.3 dB and 1.06 x the size of
+# `medium` (six other clips: 0.95 to 1.35 x); `veryfast` 14 ms, 50.7 dB, 0.95 x; `faster` 26 ms, 51.9 dB, 1.01 x; `medium` 39 ms, 52.6 dB.
 CODECS = {
     codec.name: codec
     for codec in (
