@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, get_final_image
+from utils.inference.overlap import ahead
 from utils.inference.records import AlignedFace, Composition, Face, Identity, Image, ModelPack, Surface
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.cuts import CutDetector
-from utils.inference.tracking.search import STRETCH_FRAMES, THOROUGH_EVERY_STRETCHES, find_in_stretch
+from utils.inference.tracking.search import Stretch, find_in_stretch, searched_stretches
 from utils.inference.tracking.tracks import Tracker
 
 
@@ -57,17 +57,15 @@ class Analysis:
 
         Frames are taken in by whole stretches: the state can be saved where the number of records is a multiple of `STRETCH_FRAMES`.
         """
-        waiting = iter(frames)
-        while stretch := list(islice(waiting, STRETCH_FRAMES)):
-            yield from self._follow_stretch(*zip(*stretch, strict=True))
+        for stretch in ahead(searched_stretches(frames, self.pack, self.summary.frames), depth=1):
+            yield from self._follow_stretch(stretch)
 
-    def _follow_stretch(self, all_pts: Sequence[int], images: Sequence[Image]) -> Iterator[tuple[Image, FrameRecord]]:
+    def _follow_stretch(self, stretch: Stretch) -> Iterator[tuple[Image, FrameRecord]]:
         first = self.summary.frames
-        cuts = [self.cuts.is_cut(image) for image in images]
+        cuts = [self.cuts.is_cut(image) for image in stretch.images]
         begins = [cut or first + place == 0 for place, cut in enumerate(cuts)]
-        thorough = (first // STRETCH_FRAMES + 1) % THOROUGH_EVERY_STRETCHES == 0
-        found = find_in_stretch(images, begins, self.pack, self.faces, thorough)
-        for pts, image, cut, here in zip(all_pts, images, cuts, found, strict=True):
+        found = find_in_stretch(stretch, begins, self.pack, self.faces)
+        for pts, image, cut, here in zip(stretch.pts, stretch.images, cuts, found, strict=True):
             index, self.faces = self.summary.frames, here.faces
             numbers = self.tracker.update(index, pts, image, self.faces, cut)
             self.summary.frames += 1

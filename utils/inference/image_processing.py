@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -19,30 +19,49 @@ Matte: TypeAlias = NDArray[np.uint16]
 MATTE_FULL = 65_535
 
 
-def find_faces(
-    image: Image, pack: ModelPack, followed: Sequence[Face] = (), thorough: bool = True
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What the detector says of an image: `candidates`, best first, the best score of any, and whether small faces were searched for."""
+
+    candidates: Sequence[Face]
+    best_score: float
+    thorough: bool
+
+
+@stage("detect")
+def detect_faces(image: Image, pack: ModelPack, thorough: bool = True) -> Detection:
+    """Run the detector on (H, W, 3) BGR uint8; `thorough` finds small faces, too."""
+    return Detection(*pack.detector.detect(image, thorough), thorough)
+
+
+def find_faces(image: Image, pack: ModelPack) -> tuple[list[Face], float]:
+    """Detect the faces of an image, also small ones, and place their landmarks; see `confirm_faces`."""
+    return confirm_faces(image, pack, detect_faces(image, pack))
+
+
+def confirm_faces(
+    image: Image, pack: ModelPack, detection: Detection, followed: Sequence[Face] = ()
 ) -> tuple[list[Face], float]:
-    """Detect the faces of an image and place their landmarks.
+    """Place the landmarks of detected faces.
 
     Args:
         image: (H, W, 3) BGR uint8.
         pack: the loaded models.
+        detection: of this image.
         followed: faces that are known to be in this image, by `follow_faces`; the detector can only make them surer.
-        thorough: whether small faces are searched for, too.
 
     Returns:
         The faces, best score first, each confirmed by the pack's landmarker if it has one; and the best detection score seen at all,
         for messages about images without a face.
     """
-    with stage("detect"):
-        candidates, best_score = pack.detector.detect(image, thorough)
+    candidates = detection.candidates
     if pack.landmarker is None:
-        return candidates, best_score
+        return list(candidates), detection.best_score
     new = [candidate for candidate in candidates if not is_duplicate(candidate, followed)]
     with stage("landmarks"):
         located = [pack.landmarker.locate(image, candidate) for candidate in new]
     surer = [_with_best_score(face, candidates) for face in followed]
-    return drop_duplicates([*surer, *(face for face in located if face is not None)]), best_score
+    return drop_duplicates([*surer, *(face for face in located if face is not None)]), detection.best_score
 
 
 def follow_faces(image: Image, pack: ModelPack, known: Sequence[Face]) -> list[Face]:

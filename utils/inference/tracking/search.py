@@ -6,11 +6,12 @@ that a search finds anew is followed back to the cut or to the beginning of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
 from utils.inference.boxes import is_duplicate
-from utils.inference.image_processing import find_faces, follow_faces
+from utils.inference.image_processing import Detection, confirm_faces, detect_faces, follow_faces
 from utils.inference.records import Face, Image, ModelPack
 
 STRETCH_FRAMES = 5  # held in memory together; what is seen for less may be missed
@@ -25,30 +26,55 @@ class Found:
     best_score: float = 0.0
 
 
-def find_in_stretch(
-    images: Sequence[Image], begins: Sequence[bool], pack: ModelPack, known: Sequence[Face], thorough: bool
-) -> list[Found]:
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Neighbouring frames: their time stamps, their images, (H, W, 3) BGR uint8, and what the detector says of those it has seen."""
+
+    pts: Sequence[int]
+    images: Sequence[Image]
+    detections: Sequence[Detection | None]
+
+
+def searched_stretches(frames: Iterable[tuple[int, Image]], pack: ModelPack, first: int) -> Iterator[Stretch]:
+    """Frames by stretches, the last frame of each searched; all of them if the pack has no landmarker, thus nothing to follow by.
+
+    Args:
+        frames: time stamps and images.
+        pack: the loaded models.
+        first: number of the first frame, a multiple of `STRETCH_FRAMES`.
+    """
+    waiting = iter(frames)
+    for number in count(first // STRETCH_FRAMES + 1):
+        pts_and_images = list(islice(waiting, STRETCH_FRAMES))
+        if not pts_and_images:
+            return
+        pts, images = zip(*pts_and_images, strict=True)
+        if pack.landmarker is None:
+            yield Stretch(pts, images, [detect_faces(image, pack) for image in images])
+        else:
+            last = detect_faces(images[-1], pack, thorough=number % THOROUGH_EVERY_STRETCHES == 0)
+            yield Stretch(pts, images, [*[None] * (len(images) - 1), last])
+
+
+def find_in_stretch(stretch: Stretch, begins: Sequence[bool], pack: ModelPack, known: Sequence[Face]) -> list[Found]:
     """Find the faces of neighbouring frames.
 
     Args:
-        images: (H, W, 3) BGR uint8 each.
+        stretch: of `searched_stretches`.
         begins: whether each is the first frame of a shot.
-        pack: the loaded models; without a landmarker there is nothing to follow by, and every frame is searched.
+        pack: the loaded models.
         known: faces of the frame before.
-        thorough: whether the last frame is searched for small faces in any case.
     """
+    images = stretch.images
     found: list[Found] = []
     begun = 0
-    for place, (image, begin) in enumerate(zip(images, begins, strict=True)):
+    for place, (image, begin, detection) in enumerate(zip(images, begins, stretch.detections, strict=True)):
         if begin:
             known, begun = (), place
         followed = follow_faces(image, pack, known)
         here = Found(followed)
-        last = place == len(images) - 1
-        if pack.landmarker is None:
-            here = Found(*find_faces(image, pack))
-        elif begin or last or len(followed) < len(known):
-            here = _search(image, pack, followed, len(known), begin or (last and thorough))
+        if detection is not None or begin or len(followed) < len(known):
+            here = _search(image, pack, followed, len(known), detection, begin)
             new = [face for face in here.faces if not is_duplicate(face, followed)]
             _follow_back(new, images[begun:place], found[begun:], pack)
         found.append(here)
@@ -56,11 +82,15 @@ def find_in_stretch(
     return found
 
 
-def _search(image: Image, pack: ModelPack, followed: Sequence[Face], expected: int, thorough: bool) -> Found:
-    """Search a frame, thoroughly only when asked or when not all of the `expected` faces are found."""
-    faces, best_score = find_faces(image, pack, followed, thorough)
-    if not thorough and len(faces) < max(expected, 1):
-        faces, best_score = find_faces(image, pack, faces, thorough=True)
+def _search(
+    image: Image, pack: ModelPack, followed: Sequence[Face], expected: int, detection: Detection | None, begin: bool
+) -> Found:
+    """Search a frame, thoroughly at the beginning of a shot, and when not all of the `expected` faces are found."""
+    if detection is None or (begin and not detection.thorough):
+        detection = detect_faces(image, pack, thorough=begin)
+    faces, best_score = confirm_faces(image, pack, detection, followed)
+    if not detection.thorough and len(faces) < max(expected, 1):
+        faces, best_score = confirm_faces(image, pack, detect_faces(image, pack), faces)
     return Found(faces, best_score)
 
 
