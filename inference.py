@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,7 @@ from utils.flags import build_parser
 from utils.inference.stopwatch import stage
 from utils.model_files.flags import manage_weights
 from utils.pack_flags import choose_pack, ghost_options
+from utils.progress import show_progress
 from utils.version import __version__
 from utils.video_flags import refuse_output_flags, video_options
 
@@ -37,11 +38,9 @@ if TYPE_CHECKING:
     from utils.inference.face_swapper import FaceSwapper
     from utils.inference.records import Identity, ModelPack
     from utils.inference.request import SwapReport
-    from utils.inference.video.swap import Item
     from utils.pictures import Picture
 
-HERE = Path(__file__).resolve().parent
-EXAMPLES = HERE / "examples"
+EXAMPLES = Path(__file__).resolve().parent / "examples"
 INTERRUPTED = 130
 ENDING_SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
@@ -137,13 +136,6 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def show_progress(items: Iterable[Item], description: str, total: int | None) -> Iterable[Item]:
-    """A progress bar on stderr, if that is a terminal."""
-    from tqdm import tqdm
-
-    return tqdm(items, desc=description, total=total, unit="frame", disable=None, file=sys.stderr)
-
-
 def identify_people(swapper: FaceSwapper, people: Sequence[Sequence[Path]]) -> list[Identity]:
     """The identity of each person, from one photo or several."""
     from utils.pictures import read_picture
@@ -167,6 +159,8 @@ def prepare(args: argparse.Namespace) -> Job:
     """Load the models, and the photos that the flags name."""
     with ThreadPoolExecutor() as beside:
         loading = beside.submit(init_models, args)  # beside the imports
+        import cv2
+
         from utils.inference.face_swapper import FaceSwapper
         from utils.inference.video.frame_files import check_output
         from utils.inference.video.swap import no_progress
@@ -176,6 +170,7 @@ def prepare(args: argparse.Namespace) -> Job:
         picture = read_picture(args.target) if args.image_to_image else None
         progress = no_progress if args.quiet else show_progress
         pack = loading.result()
+    cv2.setNumThreads(1)  # stages have threads of their own; pictures of faces are too small to share
     swapper = FaceSwapper(pack, args.similarity_th, args.batch_size, args.min_face, args.strength, progress)
     sources = identify_people(swapper, args.source_paths)
     return Job(swapper, sources, identify_people(swapper, args.target_faces_paths), picture)
