@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from models.ghost_generator import CropLandmarker
+    from utils.devices import Placement
     from utils.inference.records import ModelPack
 
 logger = logging.getLogger(__name__)
@@ -57,12 +58,15 @@ class GhostOptions:
     precision: str = "auto"
 
 
-def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> ModelPack:
+def load_ghost_pack(
+    options: GhostOptions, det_thresh: float | None = None, placement: Placement | None = None
+) -> ModelPack:
     """Load the released models: SCRFD, IResNet-100, AEI-Net, 2D106 if it is there, LIP-SPADE if wanted.
 
     Args:
         options: see there.
         det_thresh: detection score in [0, 1]; None for the pack's own.
+        placement: where the networks run; None for what the options say.
 
     Raises:
         BadArgument: if the device is not there, or `backbone` or `num_blocks` contradict the weights.
@@ -76,7 +80,7 @@ def load_ghost_pack(options: GhostOptions, det_thresh: float | None = None) -> M
 
     generator_name = _generator_name(options)
     paths = resolve_all([*required_files("ghost", generator_name), *(required_files("sr") if options.use_sr else ())])
-    placement = choose_placement(options.device, options.precision)
+    placement = placement or choose_placement(options.device, options.precision)
 
     from arcface_model.arcface_embedder import ArcFaceEmbedder
     from insightface_func.face_detect_crop import Face_detect_crop

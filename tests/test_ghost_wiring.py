@@ -30,7 +30,7 @@ from models.checkpoints import load_aei_net, load_iresnet100
 from models.ghost_generator import GhostGenerator
 from models.ghost_networks import generator_network
 from models.packs import DEFAULTS, MIN_FACE_PX
-from utils.benchmark.straightforward import StraightforwardSwap
+from utils.benchmark.straightforward import swap_frames
 from utils.devices import choose_placement
 from utils.errors import ModelFileError
 from utils.inference.alignment import estimate_pose_alignment
@@ -158,10 +158,8 @@ def test_the_image_equals_ghosts_steps_one_after_another(ghost, files, networks,
 
 def test_the_straightforward_run_gives_the_same_picture(ghost, files, collins, hopper):
     source = FaceSwapper(ghost).identify(hopper, "hopper")
-    landmarker = Landmarks106(Handler(files / "2d106det.onnx"))
-    simple = StraightforwardSwap(ghost.detector, landmarker, files / "backbone.pth", files / "generator.pth")
     black = np.zeros_like(collins)
-    found = list(simple.swap([black, collins], source, None, ghost.similarity_th))
+    found = list(swap_frames([black, collins], ghost, source))
     np.testing.assert_array_equal(found[0], black)
     np.testing.assert_array_equal(found[1], FaceSwapper(ghost).swap_image(collins, [source])[0])
     assert (found[1] != collins).any()

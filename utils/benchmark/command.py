@@ -19,6 +19,7 @@ from utils.benchmark.report import as_text, summarise
 from utils.errors import SwapError
 from utils.files import finished_file
 
+STRAIGHTFORWARD = ["straightforward"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -55,19 +56,29 @@ def benchmark(
         BenchmarkFailed: if a run fails.
         UnwritableOutput: if the figures cannot be written.
     """
-    settings = [list(flags)] if other is None else [list(flags), [*flags, *other]]
+    settings = (
+        [list(flags)] if other is None else [list(flags), other if other == STRAIGHTFORWARD else [*flags, *other]]
+    )
     runs: list[list[dict[str, Any]]] = [[] for _ in settings]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         for number in range(rounds):
             order = range(len(settings)) if number % 2 == 0 else reversed(range(len(settings)))
             for place in order:
                 tell(f"round {number + 1} of {rounds}, setting {place + 1} of {len(settings)}")
-                runs[place].append(_round(settings[place], is_photo, Path(folder)))
+                if settings[place] == STRAIGHTFORWARD:
+                    runs[place].append(_straightforward_round(flags, Path(folder)))
+                else:
+                    runs[place].append(_round(settings[place], is_photo, Path(folder)))
     figures = summarise(settings, runs)
     if figures_path is not None:
         with finished_file(figures_path) as unfinished:
             unfinished.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return as_text(figures)
+
+
+def _straightforward_round(flags: Sequence[str], folder: Path) -> dict[str, Any]:
+    figures, wall_s = _run("straightforward", [*flags, "--out_video_name", str(folder / "out.mp4")], folder)
+    return {"wall_s": wall_s, "together": figures, "apart": figures}
 
 
 def _round(flags: Sequence[str], is_photo: bool, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""One measured swap, in a process of its own: `python -m utils.benchmark.run FIGURES.json together|apart FLAGS...`.
+"""One measured swap, in a process of its own: `python -m utils.benchmark.run FIGURES.json together|apart|straightforward FLAGS...`.
 
-`together` is the swap as a user runs it; `apart` runs its stages one after another, so that each has the machine to itself.
+`together` is the swap as a user runs it; `apart` runs its stages one after another, so that each has the machine to itself;
+`straightforward` is what the ghost pack is compared with, see there.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import inference
-from utils.errors import SwapError
+from utils.errors import BadArgument, SwapError
 from utils.flags import build_parser
+from utils.inference.face_swapper import FaceSwapper
 from utils.inference.overlap import one_after_another
+from utils.inference.request import SwapReport
 from utils.inference.stopwatch import Stopwatch, measuring
 from utils.inference.video_processing import read_target
+from utils.pack_flags import ghost_options
 from utils.version import __version__
 
 with contextlib.suppress(ModuleNotFoundError):  # not on Windows; memory is not measured there
@@ -54,19 +58,19 @@ class RunFigures:
     stages: dict[str, float]
 
 
-def measure(flags: Sequence[str], apart: bool) -> RunFigures:
-    """Swap as the flags say.
+def measure(flags: Sequence[str], how: str) -> RunFigures:
+    """Swap as the flags say, in one of the three ways.
 
     Raises:
         SwapError: as the swap does.
     """
     args = inference.complete(build_parser(__version__).parse_args(flags))
     stopwatch = Stopwatch()
-    with measuring(stopwatch), one_after_another() if apart else contextlib.nullcontext():
+    with measuring(stopwatch), one_after_another() if how == "apart" else contextlib.nullcontext():
         started = time.perf_counter()
-        job = inference.prepare(args)
+        job = prepare_straightforward(args) if how == "straightforward" else inference.prepare(args)
         ready = time.perf_counter()
-        report = inference.swap(args, job)
+        report = swap_straightforward(args, job) if how == "straightforward" else inference.swap(args, job)
         done = time.perf_counter()
     pack = job.swapper.pack
     name = ", ".join(text for text in (f"{pack.name} {pack.version}", pack.settings) if text)
@@ -82,6 +86,29 @@ def measure(flags: Sequence[str], apart: bool) -> RunFigures:
         peak_mb,
         dict(stopwatch.seconds),
     )
+
+
+def prepare_straightforward(args: argparse.Namespace) -> inference.Job:
+    """Load the ghost pack in eager PyTorch, and the first source.
+
+    Raises:
+        BadArgument: if there is more to do than to swap one person in a video.
+    """
+    from utils.benchmark.straightforward import load_eager_pack
+
+    if args.image_to_image or args.target_faces_paths or args.swap == "all" or len(args.source_paths) > 1:
+        raise BadArgument("--compare straightforward: it swaps the first person found in a video, by one source")
+    pack = load_eager_pack(ghost_options(args), args.det_thresh)
+    swapper = FaceSwapper(pack, args.similarity_th, batch_size=1)
+    return inference.Job(swapper, inference.identify_people(swapper, args.source_paths), [], None)
+
+
+def swap_straightforward(args: argparse.Namespace, job: inference.Job) -> SwapReport:
+    """Write the result; a frame counts as one face."""
+    from utils.benchmark.straightforward import swap_video
+
+    frames = swap_video(args.target, args.out, job.swapper.pack, job.sources[0], args.video_options)
+    return SwapReport(frames, frames, frames, ())
 
 
 def _target_size(args: argparse.Namespace, job: inference.Job) -> tuple[int, int]:
@@ -106,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures_path, how, *flags = sys.argv[1:] if argv is None else argv
     inference.prepare_process()
     try:
-        figures = measure(flags, how == "apart")
+        figures = measure(flags, how)
     except SwapError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

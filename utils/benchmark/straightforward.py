@@ -7,61 +7,84 @@ and pasted. Source: the order of GHOST's inference (doi 10.1109/ACCESS.2022.3196
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from arcface_model.arcface_embedder import ArcFaceEmbedder
-from models.checkpoints import load_aei_net, load_iresnet100
-from models.ghost_generator import CropLandmarker, GhostGenerator
+from models.packs import GhostOptions, load_ghost_pack
 from utils.devices import Placement
+from utils.inference.blending import Patch
 from utils.inference.image_processing import get_final_image
-from utils.inference.records import Detector, Embedding, Identity, Image
+from utils.inference.records import Embedding, Identity, Image, ModelPack
 from utils.inference.tracking.matching import cosine_similarities, match_faces
+from utils.inference.video.options import VideoOptions
+from utils.inference.video.rendering import encoding_for
+from utils.inference.video_processing import (
+    StoredFrame,
+    encodable,
+    get_final_video,
+    get_frames,
+    read_target,
+    write_segment,
+)
+from utils.marks import VIDEO_COMMENT
 
 EAGER = Placement(torch.device("cpu"), torch.float32, ("CPUExecutionProvider",))
 
 
-class StraightforwardSwap:
-    """Swaps one person's face in the frames of a video.
+def load_eager_pack(options: GhostOptions, det_thresh: float | None) -> ModelPack:
+    """The ghost pack in eager PyTorch on the CPU, one face at a time.
+
+    Raises:
+        ModelFileError: if files are missing or damaged.
+    """
+    return load_ghost_pack(replace(options, batch_size=1), det_thresh, EAGER)
+
+
+def swap_frames(frames: Iterable[Image], pack: ModelPack, source: Identity) -> Iterator[Image]:
+    """Swap one person's face, frame by frame.
 
     Args:
-        detector, landmarker: as the ghost pack has them, on onnxruntime.
-        backbone_path: IResNet-100's weights.
-        generator_path: AEI-Net's.
+        frames: (H, W, 3) BGR uint8.
+        pack: of `load_eager_pack`.
+        source: who is put in, for the largest face of the first frame that has one.
+
+    Returns:
+        The finished frames, in order.
     """
+    person: Embedding | None = None
+    for index, frame in enumerate(frames):
+        faces, _ = pack.detector.detect(frame)
+        if not faces:
+            yield frame
+            continue
+        vectors = [pack.embedder.embed(frame, face) for face in faces]
+        if person is None:
+            person = vectors[max(range(len(faces)), key=lambda number: faces[number].area)]
+        similarities = cosine_similarities([person], vectors)
+        chosen = match_faces(similarities, np.full_like(similarities, pack.similarity_th))
+        aligned = [pack.generator.align(frame, faces[number], index) for number in chosen]
+        yield get_final_image(frame, aligned, pack.generator.generate(aligned, [source] * len(aligned)))
 
-    def __init__(
-        self, detector: Detector, landmarker: CropLandmarker, backbone_path: Path, generator_path: Path
-    ) -> None:
-        self._detector = detector
-        self._embedder = ArcFaceEmbedder(load_iresnet100(backbone_path), EAGER.device)
-        self._generator = GhostGenerator(load_aei_net(generator_path), landmarker, EAGER, batch_size=1)
 
-    def swap(
-        self, frames: Iterable[Image], source: Identity, person: Embedding | None, similarity_th: float
-    ) -> Iterator[Image]:
-        """Swap frame by frame.
+def swap_video(target: Path, out: Path, pack: ModelPack, source: Identity, options: VideoOptions) -> int:
+    """Swap a video with the encoding and the sound of the real run; return the number of frames."""
+    video = read_target(target, options)
+    encoding = encoding_for(video, out, options)
+    pts: list[int] = []
+    stored: list[StoredFrame] = []
 
-        Args:
-            frames: (H, W, 3) BGR uint8.
-            source: who is put in.
-            person: who is replaced; None for the largest face of the first frame that has one.
-            similarity_th: cosine similarity from which on a face is taken for the person.
+    def pictures() -> Iterator[Image]:
+        for frame in get_frames(video):
+            pts.append(frame.pts)
+            stored[:] = [frame]
+            yield frame.bgr
 
-        Returns:
-            The finished frames, in order.
-        """
-        for index, frame in enumerate(frames):
-            faces, _ = self._detector.detect(frame)
-            if not faces:
-                yield frame
-                continue
-            vectors = [self._embedder.embed(frame, face) for face in faces]
-            if person is None:
-                person = vectors[max(range(len(faces)), key=lambda number: faces[number].area)]
-            similarities = cosine_similarities([person], vectors)
-            chosen = match_faces(similarities, np.full_like(similarities, similarity_th))
-            aligned = [self._generator.align(frame, faces[number], index) for number in chosen]
-            yield get_final_image(frame, aligned, self._generator.generate(aligned, [source] * len(aligned)))
+    results = swap_frames(pictures(), pack, source)
+    segment = out.with_name("straightforward.mp4")
+    planes = (encodable(stored[0], Patch(0, 0, result), video, encoding) for result in results)
+    write_segment(planes, segment, video, encoding)
+    get_final_video([segment], pts, video, out, VIDEO_COMMENT)
+    return len(pts)
