@@ -15,6 +15,7 @@ def one_round(wall_s, together_s, apart_s, frames=10, **stages_s):
     def run(swap_s):
         return {
             "pack": "builtin 1",
+            "settings": "",
             "size": [64, 48],
             "frames": frames,
             "faces": frames,

@@ -51,6 +51,7 @@ def _setting(flags: Sequence[str], rounds: Sequence[Mapping[str, Any]]) -> Figur
     return {
         "flags": shlex.join(flags),
         "pack": first["pack"],
+        "settings": first["settings"],
         "size": first["size"],
         "frames": first["frames"],
         "faces": first["faces"],

@@ -37,7 +37,7 @@ class RunFigures:
     """What one run took.
 
     Attributes:
-        pack: name, version and settings of the model pack.
+        pack, settings: name and version of the model pack, and what else its answers depend on.
         size: width and height of the target, in pixels.
         frames, faces: how many were read and swapped.
         start_up_s: models and photos, without Python's own start.
@@ -48,6 +48,7 @@ class RunFigures:
     """
 
     pack: str
+    settings: str
     size: tuple[int, int]
     frames: int
     faces: int
@@ -73,10 +74,10 @@ def measure(flags: Sequence[str], how: str) -> RunFigures:
         report = swap_straightforward(args, job) if how == "straightforward" else inference.swap(args, job)
         done = time.perf_counter()
     pack = job.swapper.pack
-    name = ", ".join(text for text in (f"{pack.name} {pack.version}", pack.settings) if text)
     peak_mb, cpu_s = _resources()
     return RunFigures(
-        name,
+        f"{pack.name} {pack.version}",
+        pack.settings,
         _target_size(args, job),
         report.frames,
         report.swaps,
