@@ -1,8 +1,8 @@
 """Networks on CUDA: laid out as tensor cores want them, and recorded once for a size of batch, then replayed by a single call.
 
 PyTorch launches the hundreds of kernels of a network one by one, holding Python's lock, which other stages need. Replayed CUDA graphs do
-not. They are preferred to torch.compile, which would fuse the small steps, too, because they run the very kernels that PyTorch runs, need
-no compiler on the user's machine, and are ready after three batches instead of after minutes.
+not. They are preferred to torch.compile, which would fuse the small steps, too, because they run the very kernels that PyTorch runs, and
+need neither a compiler on the user's machine nor the time that compiling takes. Written without a device, so nothing here is measured.
 
 cuDNN's choice of kernels by trial (`torch.backends.cudnn.benchmark`) stays off: the next process may choose others, and a resumed video
 would differ from an uninterrupted one. For the same reason a batch has the same size, padding included, whether it is replayed or not.
