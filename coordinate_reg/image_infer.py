@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.devices import Provider
 from utils.errors import ModelFileError
 from utils.inference.alignment import invert, transform_points
 from utils.inference.records import Affine, Image, Points
@@ -39,14 +40,15 @@ class Handler:
     Args:
         path: `2d106det.onnx`.
         threads: of onnxruntime.
+        providers: of onnxruntime, best first.
 
     Raises:
         ModelFileError: if the file is missing, damaged or another model.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, providers: Sequence[Provider] = ("CPUExecutionProvider",)) -> None:
         self._path = path
-        self._session = open_session(path, threads)
+        self._session = open_session(path, threads, providers)
         _check_interface(self._session, path)
         self._input = self._session.get_inputs()[0].name
         self._mean, self._std = _normalisation(path)

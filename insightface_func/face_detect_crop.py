@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.devices import Provider
 from utils.errors import ModelFileError
 from utils.inference.alignment import estimate_pose_alignment
 from utils.inference.records import Face, Image, Points
@@ -25,7 +26,7 @@ KEYPOINTS = 5
 class Face_detect_crop:
     """Detector of the ghost pack."""
 
-    def __init__(self, path: Path, det_thresh: float, det_size: tuple[int, int], providers: Sequence[object]) -> None:
+    def __init__(self, path: Path, det_thresh: float, det_size: tuple[int, int], providers: Sequence[Provider]) -> None:
         """Load `scrfd_10g_bnkps.onnx`.
 
         Args:
@@ -46,10 +47,12 @@ class Face_detect_crop:
             raise ModelFileError(f"'{path}' is not a usable ONNX model ({error}); download it again") from error
         if getattr(self._net, "taskname", None) != "detection" or not self._net.use_kps:
             raise ModelFileError(f"'{path}' is not SCRFD with five keypoints; download scrfd_10g_bnkps.onnx again")
-        wanted = [provider if isinstance(provider, str) else provider[0] for provider in providers]  # type: ignore[index]
+        wanted = [provider if isinstance(provider, str) else provider[0] for provider in providers]
         self.providers: list[str] = self._net.session.get_providers()
         if wanted[0] not in self.providers:  # onnxruntime itself goes on without it
-            logger.warning(f"onnxruntime could not start {wanted[0]}, so detection runs on the CPU; see --doctor")
+            logger.warning(
+                f"onnxruntime could not start {wanted[0]}, so detection runs with {self.providers[0]}; see --doctor"
+            )
         # A negative context would take the providers away again.
         self._net.prepare(0, nms_thresh=NMS_IOU, input_size=det_size)
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from utils.inference.batching import BatchLimit
-from utils.inference.faceshifter_run import tensor_to_images
+from utils.inference.faceshifter_run import pictures_on, tensor_to_images
 from utils.inference.records import Image
 
 FACES_AT_ONCE = 8
@@ -49,5 +48,5 @@ def face_enhancement(
 
 def _to_tensor(faces: Sequence[Image], device: torch.device, dtype: torch.dtype) -> Tensor:
     """(N, 3, 256, 256) RGB in [0, 1]."""
-    bgr = torch.from_numpy(np.stack(faces)).to(device)  # (N, 256, 256, 3) uint8
+    bgr = pictures_on(device, faces)
     return (bgr.flip(3).permute(0, 3, 1, 2).to(torch.float32) / 255.0).to(dtype).contiguous()

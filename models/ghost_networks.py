@@ -1,15 +1,17 @@
-"""The ghost pack's networks where they run: in PyTorch on CUDA, through OpenVINO on a CPU if it is installed, else in PyTorch."""
+"""The ghost pack's networks where they run: as replayed PyTorch on CUDA, through OpenVINO on a CPU if it is installed, else in PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from arcface_model.iresnet import FACE_PX as IDENTITY_PX
 from models.aei_net import FACE_PX, IDENTITY_SIZE, ImageOnly
 from models.checkpoints import load_aei_net, load_iresnet100, load_sr_net
+from models.cuda_engine import replayed_on_cuda
 from utils.devices import CpuEngine, Placement
 
 Network = Callable[[Tensor], Tensor]
@@ -17,7 +19,7 @@ Generator = Callable[[Tensor, Tensor], tuple[Tensor, object]]
 
 
 def generator_network(path: Path, backbone: str | None, num_blocks: int | None, placement: Placement) -> Generator:
-    """AEI-Net: answers the image, and what else PyTorch's network answers.
+    """AEI-Net: answers the image, and on a CPU without OpenVINO what else PyTorch's network answers.
 
     Args:
         path: of its weights.
@@ -27,12 +29,17 @@ def generator_network(path: Path, backbone: str | None, num_blocks: int | None, 
     Raises:
         BadArgument, ModelFileError: see `load_aei_net`.
     """
-    if placement.engine is None:
-        return load_aei_net(path, backbone, num_blocks).to(placement.device, placement.dtype)
-    if backbone is not None or num_blocks is not None:
-        load_aei_net(path, backbone, num_blocks)  # which refuses what contradicts the file
-    shapes = [(1, 3, FACE_PX, FACE_PX), (1, IDENTITY_SIZE)]
-    image = _compiled(path, lambda: ImageOnly(load_aei_net(path)), shapes, placement.engine)
+    image: Callable[..., Tensor]
+    if placement.device.type == "cuda":
+        network = ImageOnly(load_aei_net(path, backbone, num_blocks))
+        image = replayed_on_cuda(network, placement.device, placement.dtype)
+    elif placement.engine is None:
+        return load_aei_net(path, backbone, num_blocks).to(placement.dtype)
+    else:
+        if backbone is not None or num_blocks is not None:
+            load_aei_net(path, backbone, num_blocks)  # which refuses what contradicts the file
+        shapes = [(1, 3, FACE_PX, FACE_PX), (1, IDENTITY_SIZE)]
+        image = _compiled(path, lambda: ImageOnly(load_aei_net(path)), shapes, placement.engine)
     return lambda target, identity: (image(target, identity), ())
 
 
@@ -42,8 +49,10 @@ def identity_network(path: Path, placement: Placement) -> Network:
     Raises:
         ModelFileError: see `load_iresnet100`.
     """
+    if placement.device.type == "cuda":
+        return replayed_on_cuda(load_iresnet100(path), placement.device, torch.float32)
     if placement.engine is None:
-        return load_iresnet100(path).to(placement.device)
+        return load_iresnet100(path)
     exact = CpuEngine("fp32", placement.engine.threads)
     return _compiled(path, lambda: load_iresnet100(path), [(1, 3, IDENTITY_PX, IDENTITY_PX)], exact)
 
@@ -54,8 +63,10 @@ def sr_network(path: Path, placement: Placement) -> Network:
     Raises:
         ModelFileError: see `load_sr_net`.
     """
+    if placement.device.type == "cuda":
+        return replayed_on_cuda(load_sr_net(path), placement.device, placement.dtype)
     if placement.engine is None:
-        return load_sr_net(path).to(placement.device, placement.dtype)
+        return load_sr_net(path).to(placement.dtype)
     return _compiled(path, lambda: load_sr_net(path), [(1, 3, FACE_PX, FACE_PX)], placement.engine)
 
 

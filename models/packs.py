@@ -73,7 +73,7 @@ def load_ghost_pack(
         ModelFileError: naming every required file that is missing or damaged.
     """
     from models.ghost_networks import generator_network, identity_network, sr_network
-    from utils.devices import choose_placement
+    from utils.devices import choose_placement, with_tensorrt
     from utils.inference.records import FadeLimits, ModelPack
     from utils.model_files.state import resolve_all
     from utils.model_files.table import required_files
@@ -93,11 +93,14 @@ def load_ghost_pack(
     generator_path = paths[generator_name] if generator_name else Path(str(options.generator_path))
     # First, since compiling it takes twice the memory that it keeps.
     network = generator_network(generator_path, options.backbone, options.num_blocks, placement)
-    landmarker = _crop_landmarker()
+    detector_path = paths["scrfd_10g_bnkps"]
+    providers = with_tensorrt(placement.onnx_providers, detector_path)  # the detector's input is always of one size
+    detector = Face_detect_crop(detector_path, threshold, options.det_size, providers)
+    landmarker = _crop_landmarker(placement)
     return ModelPack(
         name="ghost",
         version=generator_path.stem,
-        detector=Face_detect_crop(paths["scrfd_10g_bnkps"], threshold, options.det_size, placement.onnx_providers),
+        detector=detector,
         landmarker=None,
         embedder=ArcFaceEmbedder(identity_network(paths["backbone"], placement), placement.device),
         generator=GhostGenerator(
@@ -109,7 +112,8 @@ def load_ghost_pack(
             sr_network(paths["10_net_G"], placement) if options.use_sr else None,
         ),
         similarity_th=defaults.similarity_th,
-        settings=f"{options}, {placement}, detection score {threshold:g}, {type(landmarker).__name__}, {_state(generator_path)}",
+        settings=f"{options}, {placement}, {detector.providers}, detection score {threshold:g}, {type(landmarker).__name__}, "
+        f"{_state(generator_path)}",
         make_smoother=FaceKeypointSmoother,
         fade_limits=FadeLimits(MIN_FACE_PX),
         surface=KeypointSurface(),
@@ -141,7 +145,7 @@ def _generator_name(options: GhostOptions) -> str | None:
     return None if options.generator_path else GENERATORS[options.num_blocks or 2]
 
 
-def _crop_landmarker() -> CropLandmarker:
+def _crop_landmarker(placement: Placement) -> CropLandmarker:
     """2D106 if its file is there, else the embedded mesh, with a warning."""
     from coordinate_reg.attention_mesh import AttentionMesh
     from coordinate_reg.crop_landmarkers import Landmarks106, MeshLandmarks106
@@ -150,7 +154,7 @@ def _crop_landmarker() -> CropLandmarker:
     from utils.weights import builtin_file
 
     if has_pack("landmarks"):
-        return Landmarks106(Handler(resolve("2d106det")))
+        return Landmarks106(Handler(resolve("2d106det"), providers=placement.onnx_providers))
     logger.warning(
         "2d106det.onnx is not here, so masks come from the embedded mesh; get it with 'python inference.py --download landmarks'"
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from utils.errors import BadArgument
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
+
+Provider: TypeAlias = str | tuple[str, dict[str, Any]]  # of onnxruntime: a name, or a name and its options
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -48,7 +52,7 @@ class Placement:
 
     device: torch.device
     dtype: torch.dtype
-    onnx_providers: tuple[object, ...]
+    onnx_providers: tuple[Provider, ...]
     engine: CpuEngine | None = None
 
 
@@ -132,14 +136,57 @@ def _choose_dtype(device: torch.device, precision: str) -> torch.dtype:
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
 
 
-def _choose_providers(device: torch.device) -> tuple[object, ...]:
+def _choose_providers(device: torch.device) -> tuple[Provider, ...]:
     import onnxruntime
 
     if device.type != "cuda":
         return ("CPUExecutionProvider",)
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         logger.warning(
-            "onnxruntime cannot use the CUDA device, so detection runs on the CPU; 'make gpu' installs the one that can"
+            "onnxruntime cannot use the CUDA device, so detection and landmarks run on the CPU; 'make gpu' installs the one that can"
         )
         return ("CPUExecutionProvider",)
-    return (("CUDAExecutionProvider", {"device_id": device.index or 0}), "CPUExecutionProvider")
+    # Its default tries all kernels at every new size of batch, and may choose others in the next process.
+    options = {"device_id": device.index or 0, "cudnn_conv_algo_search": "HEURISTIC"}
+    return (("CUDAExecutionProvider", options), "CPUExecutionProvider")
+
+
+def with_tensorrt(providers: Sequence[Provider], model: Path) -> tuple[Provider, ...]:
+    """Put TensorRT before CUDA, if onnxruntime and the machine have it.
+
+    Its engine is built at the first use, which takes a while, and kept beside the model. Every other size of input would need
+    another one, so this is for models that get one size only.
+
+    Args:
+        providers: best first.
+        model: the .onnx file.
+    """
+    import onnxruntime
+
+    if isinstance(providers[0], str) or not _has_tensorrt(onnxruntime.get_available_providers()):
+        return tuple(providers)
+    engines = model.with_name(f"{model.name}.tensorrt")
+    try:
+        engines.mkdir(exist_ok=True)
+    except OSError as error:
+        logger.warning(f"'{engines}' cannot be written ({error}), so TensorRT is not used")
+        return tuple(providers)
+    _, cuda_options = providers[0]
+    options = {
+        "device_id": cuda_options["device_id"],
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(engines),
+    }
+    return (("TensorrtExecutionProvider", options), *providers)
+
+
+def _has_tensorrt(available: Sequence[str]) -> bool:
+    """Whether its package is there, too: onnxruntime names its provider even without, and finds the libraries once they are loaded."""
+    if "TensorrtExecutionProvider" not in available or importlib.util.find_spec("tensorrt") is None:
+        return False
+    try:
+        importlib.import_module("tensorrt")
+    except (ImportError, OSError) as error:
+        logger.warning(f"the package tensorrt does not load ({error}), so TensorRT is not used")
+        return False
+    return True

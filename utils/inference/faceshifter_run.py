@@ -35,6 +35,24 @@ def resize_frames(frames: Sequence[Image], side_px: int) -> list[Image]:
     return [cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR) for frame in frames]
 
 
+def pictures_on(device: torch.device, frames: Sequence[Image]) -> torch.Tensor:
+    """Pictures on a device as they are. CUDA fetches them by itself, from pinned memory, while this thread goes on.
+
+    Args:
+        device: of the result.
+        frames: N >= 1 times (H, W, 3) BGR uint8, all of one size.
+
+    Returns:
+        (N, H, W, 3) BGR uint8.
+    """
+    import torch
+
+    pinned = device.type == "cuda"
+    stacked = torch.empty((len(frames), *frames[0].shape), dtype=torch.uint8, pin_memory=pinned)
+    np.stack(frames, out=stacked.numpy())
+    return stacked.to(device, non_blocking=pinned)  # PyTorch keeps the memory until it is fetched
+
+
 def normalize_and_torch_batch(frames: Sequence[Image], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Pictures as a tensor.
 
@@ -47,7 +65,7 @@ def normalize_and_torch_batch(frames: Sequence[Image], device: torch.device, dty
     """
     import torch
 
-    bgr = torch.from_numpy(np.stack(frames)).to(device)  # (N, H, W, 3) uint8
+    bgr = pictures_on(device, frames)
     rgb = bgr.flip(3).permute(0, 3, 1, 2).to(torch.float32)
     return ((rgb / 255.0 - 0.5) / 0.5).to(dtype).contiguous()
 
@@ -77,7 +95,12 @@ def tensor_to_images(pictures: torch.Tensor) -> list[Image]:
     import torch
 
     levels = (pictures.to(torch.float32) * 255.0).clamp_(0.0, 255.0).to(torch.uint8)
-    return list(levels.flip(1).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+    bgr = levels.flip(1).permute(0, 2, 3, 1).contiguous()
+    if not bgr.is_cuda:
+        return list(bgr.numpy())
+    fetched = bgr.to("cpu", non_blocking=True)  # into pinned memory
+    torch.cuda.current_stream(bgr.device).synchronize()
+    return list(fetched.numpy())
 
 
 def faceshifter_batch(
