@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import logging
-import os
-import signal
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from utils.benchmark.flags import PRINT_ONLY, without_benchmark_flags
 from utils.errors import BadArgument, SwapError, UnwritableOutput
 from utils.files import refuse_to_overwrite
 from utils.flags import build_parser
 from utils.inference.stopwatch import stage
 from utils.model_files.flags import manage_weights
 from utils.pack_flags import choose_pack, ghost_options
+from utils.process import leave, prepare_process
 from utils.progress import show_progress
 from utils.version import __version__
 from utils.video_flags import refuse_output_flags, video_options
@@ -42,9 +37,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
 INTERRUPTED = 130
-ENDING_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
-]
 VENV_PYTHON = ".venv/bin/python, which 'make venv' makes"
 
 
@@ -157,20 +149,22 @@ class Job:
 @stage("start-up")
 def prepare(args: argparse.Namespace) -> Job:
     """Load the models, and the photos that the flags name."""
-    with ThreadPoolExecutor() as beside:
-        loading = beside.submit(init_models, args)  # beside the imports
-        import cv2
+    from utils.inference.video.frame_files import check_output
+    from utils.pictures import check_picture_extension, read_picture
 
-        from utils.inference.face_swapper import FaceSwapper
-        from utils.inference.video.frame_files import check_output
-        from utils.inference.video.swap import no_progress
-        from utils.pictures import check_picture_extension, read_picture
+    (check_picture_extension if args.image_to_image else check_output)(args.out)
+    picture = read_picture(args.target) if args.image_to_image else None
+    beside = ThreadPoolExecutor(1)
+    loading = beside.submit(init_models, args)  # beside the imports
+    beside.shutdown(wait=False)  # nothing else will come, and nobody waits for it after Ctrl-C
+    import cv2
 
-        (check_picture_extension if args.image_to_image else check_output)(args.out)
-        picture = read_picture(args.target) if args.image_to_image else None
-        progress = no_progress if args.quiet else show_progress
-        pack = loading.result()
+    from utils.inference.face_swapper import FaceSwapper
+    from utils.inference.video.swap import no_progress
+
     cv2.setNumThreads(1)  # stages have threads of their own; pictures of faces are too small to share
+    progress = no_progress if args.quiet else show_progress
+    pack = loading.result()
     swapper = FaceSwapper(pack, args.similarity_th, args.batch_size, args.min_face, args.strength, progress)
     sources = identify_people(swapper, args.source_paths)
     return Job(swapper, sources, identify_people(swapper, args.target_faces_paths), picture)
@@ -201,11 +195,9 @@ def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
     if manage_weights(args):
         return 0
     if args.benchmark:
-        from utils.benchmark.command import benchmark
+        from utils.benchmark.command import run_benchmark
 
-        path = None if args.benchmark == PRINT_ONLY else args.benchmark
-        flags, is_photo = without_benchmark_flags(argv), complete(args).image_to_image
-        tell_result(benchmark(flags, args.compare, args.rounds, is_photo, path, partial(note, args)))
+        run_benchmark(args, argv, tell_result, partial(note, args))
         return 0
     if args.compare:
         raise BadArgument("--compare is for --benchmark; leave it out")
@@ -233,26 +225,6 @@ def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
         print(args.export_onnx)
         return 0
     return None
-
-
-def prepare_process() -> None:
-    """Signals that end us do it like the first Ctrl-C, with everything tidied up; messages may hold any file name."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for name in ENDING_SIGNALS:
-            signal.signal(name, signal.SIG_IGN)  # a second one would break into the tidying up
-        raise KeyboardInterrupt
-
-    for name in ENDING_SIGNALS:
-        signal.signal(name, interrupt)
-    # NumPy's products are small here: on several threads they take longer, and spin beside the other stages.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    warnings.filterwarnings("ignore", module="PIL")  # about metadata that is left out anyway
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
-        if isinstance(getattr(sys, name), io.TextIOWrapper):
-            getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 def notes_of(error: BaseException) -> list[str]:
@@ -291,4 +263,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

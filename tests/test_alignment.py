@@ -89,3 +89,11 @@ def test_a_point_stays_in_its_place_however_much_the_crop_shrinks_the_frame(scal
     y, x = np.mgrid[0:size, 0:size]
     centre = np.array([(x * crop).sum(), (y * crop).sum()]) / crop.sum()
     assert np.abs(centre - (30, 34)).max() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(1080, 1920), (3, 4000), (1, 1)])
+@pytest.mark.parametrize("shift", [-5000.0, 0.0, 5000.0])
+def test_a_crop_that_shrinks_what_lies_beside_a_frame_or_in_a_sliver_has_its_size(shape, shift):
+    frame = np.full((*shape, 3), 90, np.uint8)
+    frame_to_crop = np.array([[0.05, 0, shift], [0, 0.05, 0]])
+    assert warp_antialiased(frame, frame_to_crop, (64, 48)).shape == (48, 64, 3)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
-from conftest import COLLINS_CLIP, HOPPER
+from conftest import COLLINS_CLIP, HOPPER, ROOT
 
 from utils.benchmark.report import as_text, summarise
 from utils.inference.stopwatch import STAGES
@@ -71,6 +73,39 @@ def test_the_command_line_measures_every_stage_and_keeps_no_result(command_line,
     assert sum(first["stages_ms"].values()) * 3 / 1000 < first["wall_s"]
     assert "frames a second" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--keep_frames", "frames", "--target_video", COLLINS_CLIP], "--keep_frames"),
+        (["--matte", "layers", "--target_video", COLLINS_CLIP], "--matte"),
+        (["--list_faces", "people", "--target_video", COLLINS_CLIP], "--list_faces"),
+        (["--doctor"], "--doctor"),
+    ],
+)
+def test_what_would_leave_something_behind_or_is_no_swap_is_refused(command_line, flags, word):
+    done = command_line("--benchmark", *flags)
+    assert done.returncode == 2
+    assert word in done.stderr
+
+
+def test_another_container_and_a_folder_that_is_named_like_ours_do_not_matter(tmp_path):
+    (tmp_path / "utils").mkdir()
+    (tmp_path / "utils" / "__init__.py").touch()
+    flags = ["--pack", "builtin", "--source_paths", HOPPER, "--target_video", COLLINS_CLIP, "--end", "2f"]
+    command = [sys.executable, ROOT / "inference.py", "--benchmark", "--rounds", "1", "--quiet", *flags]
+    done = subprocess.run(
+        [*command, "--codec", "prores", "--out_video_name", "r.mov"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "2 frames" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["utils"]
 
 
 def test_a_run_that_fails_ends_the_benchmark_with_its_own_message_and_exit_code(command_line, tmp_path):

@@ -5,6 +5,7 @@ With a second setting the two alternate, since a machine's speed changes by the 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -15,12 +16,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import inference
+from utils.benchmark.flags import PRINT_ONLY, without_benchmark_flags
 from utils.benchmark.report import as_text, summarise
-from utils.errors import SwapError
+from utils.errors import BadArgument, SwapError
 from utils.files import finished_file
+from utils.flags import build_parser
+from utils.version import __version__
 
-STRAIGHTFORWARD = ["straightforward"]
 ROOT = Path(__file__).resolve().parents[2]
+STRAIGHTFORWARD = ["straightforward"]
 
 
 class BenchmarkFailed(SwapError):
@@ -28,75 +33,80 @@ class BenchmarkFailed(SwapError):
 
     def __init__(self, exit_code: int) -> None:
         super().__init__("the measured run failed, see above; the flags have to work without --benchmark, too")
-        self.exit_code = exit_code
+        self.exit_code = max(exit_code, 1)  # a signal's number is negative
 
 
-def benchmark(
-    flags: Sequence[str],
-    other: Sequence[str] | None,
-    rounds: int,
-    is_photo: bool,
-    figures_path: Path | None,
-    tell: Callable[[str], None],
-) -> str:
-    """Measure.
+def run_benchmark(
+    args: argparse.Namespace, argv: Sequence[str], show: Callable[[str], None], tell: Callable[[str], None]
+) -> None:
+    """Measure what the flags say; show the report, and write the figures if asked.
 
     Args:
-        flags: of the swap.
-        other: flags of a second setting, which come after the first ones; None for none.
-        rounds: how often each setting runs.
-        is_photo: whether the target is a photo.
-        figures_path: gets the figures as JSON; None for none.
+        args: all flags.
+        argv: the same as they were given.
+        show: takes the report, several lines of text.
         tell: takes lines about how far it is.
 
-    Returns:
-        The report, several lines of text.
-
     Raises:
+        BadArgument: if there is no swap to measure, or it would leave something behind.
         BenchmarkFailed: if a run fails.
-        UnwritableOutput: if the figures cannot be written.
+        UnwritableOutput: if the figures cannot be written; the report has been shown.
     """
-    settings = (
-        [list(flags)] if other is None else [list(flags), other if other == STRAIGHTFORWARD else [*flags, *other]]
-    )
+    if args.list_faces or args.doctor or args.export_onnx:
+        raise BadArgument("--benchmark measures a swap; leave out --list_faces, --doctor and --export_onnx")
+    flags = without_benchmark_flags(argv)
+    settings = [flags]
+    if args.compare is not None:
+        settings.append(args.compare if args.compare == STRAIGHTFORWARD else [*flags, *args.compare])
+    commands = [
+        ("straightforward", flags) if setting == STRAIGHTFORWARD else ("together", setting) for setting in settings
+    ]
+    outputs = [_output_flags(flags) for _, flags in commands]
     runs: list[list[dict[str, Any]]] = [[] for _ in settings]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        for number in range(rounds):
+        for number in range(args.rounds):
             order = range(len(settings)) if number % 2 == 0 else reversed(range(len(settings)))
             for place in order:
-                tell(f"round {number + 1} of {rounds}, setting {place + 1} of {len(settings)}")
-                if settings[place] == STRAIGHTFORWARD:
-                    runs[place].append(_straightforward_round(flags, Path(folder)))
-                else:
-                    runs[place].append(_round(settings[place], is_photo, Path(folder)))
+                tell(f"round {number + 1} of {args.rounds}, setting {place + 1} of {len(settings)}")
+                runs[place].append(_round(*commands[place], outputs[place], Path(folder)))
     figures = summarise(settings, runs)
-    if figures_path is not None:
-        with finished_file(figures_path) as unfinished:
+    show(as_text(figures))
+    if args.benchmark != PRINT_ONLY:
+        with finished_file(args.benchmark) as unfinished:
             unfinished.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return as_text(figures)
 
 
-def _straightforward_round(flags: Sequence[str], folder: Path) -> dict[str, Any]:
-    figures, wall_s = _run("straightforward", [*flags, "--out_video_name", str(folder / "out.mp4")], folder)
-    return {"wall_s": wall_s, "together": figures, "apart": figures}
+def _output_flags(flags: Sequence[str]) -> tuple[str, str]:
+    """The flag that names the output, and the name that it has without its folder.
+
+    Raises:
+        BadArgument: if the flags contradict each other, or ask for more outputs.
+    """
+    args = inference.complete(build_parser(__version__).parse_args(flags))
+    if args.video_options.keep_frames or args.video_options.matte:
+        raise BadArgument("--benchmark keeps no result; leave out --keep_frames and --matte")
+    return "--out_image_name" if args.image_to_image else "--out_video_name", args.out.name
 
 
-def _round(flags: Sequence[str], is_photo: bool, folder: Path) -> dict[str, Any]:
-    """One run as a user has it and one with its stages apart; nothing that they write is kept."""
-    out = ["--out_image_name", str(folder / "out.png")] if is_photo else ["--out_video_name", str(folder / "out.mp4")]
-    together, wall_s = _run("together", [*flags, *out], folder)
-    apart, _ = _run("apart", [*flags, *out], folder)
+def _round(how: str, flags: Sequence[str], output: tuple[str, str], folder: Path) -> dict[str, Any]:
+    """One run as a user has it, and one with its stages apart; a straightforward run has nothing to take apart."""
+    together, wall_s = _run(how, flags, output, folder)
+    apart = together if how == "straightforward" else _run("apart", flags, output, folder)[0]
     return {"wall_s": wall_s, "together": together, "apart": apart}
 
 
-def _run(how: str, flags: Sequence[str], folder: Path) -> tuple[dict[str, Any], float]:
-    """What `utils.benchmark.run` measured, and the seconds of the whole process."""
-    figures_path = folder / "figures.json"
-    command = [sys.executable, "-m", "utils.benchmark.run", str(figures_path), how, *flags]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    started = time.perf_counter()
-    status = subprocess.run(command, env=environment, check=False).returncode
-    wall_s = time.perf_counter() - started
-    if status:
-        raise BenchmarkFailed(status)
-    return json.loads(figures_path.read_text(encoding="utf-8")), wall_s
+def _run(how: str, flags: Sequence[str], output: tuple[str, str], folder: Path) -> tuple[dict[str, Any], float]:
+    """What `utils.benchmark.run` measured, and the seconds of the whole process; what it wrote is gone."""
+    name, file = output
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        figures_path = Path(place) / "figures.json"
+        out = Path(place) / "result" / file
+        # Without -P, a folder named utils in the working directory would be taken for ours.
+        command = [sys.executable, "-P", "-m", "utils.benchmark.run", str(figures_path), how, *flags, name, str(out)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        started = time.perf_counter()
+        status = subprocess.run(command, env=environment, check=False).returncode
+        wall_s = time.perf_counter() - started
+        if status:
+            raise BenchmarkFailed(status)
+        return json.loads(figures_path.read_text(encoding="utf-8")), wall_s

@@ -26,8 +26,8 @@ def add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--compare",
         type=split_flags,
-        metavar="'FLAGS'",
-        help="with --benchmark: the same with these flags besides, in turn, and the ratios; "
+        metavar="FLAGS",
+        help="with --benchmark: the same with these flags besides, in turn, and the ratios (write --compare='--flag value'); "
         "'straightforward' is a run of the same models in plain PyTorch, one frame after another",
     )
     group.add_argument(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from utils.inference.request import SwapReport
 from utils.inference.stopwatch import Stopwatch, measuring
 from utils.inference.video_processing import read_target
 from utils.pack_flags import ghost_options
+from utils.process import leave, prepare_process
 from utils.version import __version__
 
 with contextlib.suppress(ModuleNotFoundError):  # not on Windows; memory is not measured there
@@ -132,15 +134,18 @@ def _resources() -> tuple[float | None, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write the figures; return the exit code."""
     figures_path, how, *flags = sys.argv[1:] if argv is None else argv
-    inference.prepare_process()
+    prepare_process()
+    logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if "--quiet" in flags else logging.WARNING)
     try:
         figures = measure(flags, how)
     except SwapError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return inference.INTERRUPTED
     Path(figures_path).write_text(json.dumps(asdict(figures)), encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -163,7 +163,7 @@ def warp_antialiased(
     """
     region, region_to_crop = _cut_region(image, frame_to_crop, size)
     scale = scale_of(frame_to_crop)
-    while scale < LEAST_BILINEAR_SCALE / 2:
+    while scale < LEAST_BILINEAR_SCALE / 2 and min(region.shape[:2]) > 1:
         region, region_to_crop = halve(region), _after_resizing(region_to_crop, np.array([0.5, 0.5]))
         scale *= 2
     if scale < LEAST_BILINEAR_SCALE:

@@ -12,11 +12,13 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
 DEPTH = 2  # items that wait between two stages
+ITEMS_APART = 100
 POLL_S = 0.1  # how soon a stage notices that nobody takes its items any more
 ENDING_S = 0.5  # how long a stage that is called off may take to finish the item in its hands
 
@@ -25,7 +27,7 @@ _apart: ContextVar[bool] = ContextVar("_apart", default=False)
 
 @contextmanager
 def one_after_another() -> Iterator[None]:
-    """Inside, every stage finishes all its items before the next one begins: for measuring, since nothing bounds what is kept."""
+    """Inside, every stage finishes `ITEMS_APART` items before the next one begins, so that each has the machine to itself."""
     token = _apart.set(True)
     try:
         yield
@@ -53,7 +55,9 @@ def ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
         BaseException: whatever `items` raises, after the items before it.
     """
     if _apart.get():
-        yield from list(items)
+        iterator = iter(items)
+        while some := list(islice(iterator, ITEMS_APART)):
+            yield from some
         return
     stage = _Stage(items, depth)
     try:
@@ -100,15 +104,16 @@ class _Stage(Generic[Item]):
     def _work(self) -> None:
         end = _End()
         try:
-            for item in self._items:
-                if not self._put(item):
-                    break
+            try:
+                for item in self._items:
+                    if not self._put(item):
+                        break
+            finally:
+                close = getattr(self._items, "close", None)
+                if close is not None:
+                    close()
         except BaseException as error:  # also what is no error: it is raised where the items are taken
             end = _End(error)
-        finally:
-            close = getattr(self._items, "close", None)
-            if close is not None:
-                close()
         self._put(end)
 
     def _put(self, item: Item | _End) -> bool:

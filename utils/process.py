@@ -1,0 +1,46 @@
+"""How the process meets its surroundings: signals, streams that are closed or know few letters, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+import warnings
+from types import FrameType
+
+ENDING_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+]
+
+
+def prepare_process() -> None:
+    """Signals that end us do it like the first Ctrl-C, with everything tidied up; messages may hold any file name."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for name in ENDING_SIGNALS:
+            signal.signal(name, signal.SIG_IGN)  # a second one would break into the tidying up
+        raise KeyboardInterrupt
+
+    for name in ENDING_SIGNALS:
+        signal.signal(name, interrupt)
+    # NumPy's products are small here: on several threads they take longer, and spin beside the other stages.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    warnings.filterwarnings("ignore", module="PIL")  # about metadata that is left out anyway
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
+        if isinstance(getattr(sys, name), io.TextIOWrapper):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def leave(code: int) -> None:
+    """End the process. A thread that was called off may still be inside a library, and would crash Python's own way of ending."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # gone, or closed by the reader
+            stream.flush()
+    if threading.active_count() > 1:
+        os._exit(code)
+    sys.exit(code)
