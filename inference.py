@@ -197,7 +197,7 @@ def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
     if args.benchmark:
         from utils.benchmark.command import run_benchmark
 
-        run_benchmark(args, argv, tell_result, partial(note, args))
+        run_benchmark(args, argv, complete, tell_result, partial(note, args))
         return 0
     if args.compare:
         raise BadArgument("--compare is for --benchmark; leave it out")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import inference
 from utils.benchmark.flags import PRINT_ONLY, without_benchmark_flags
 from utils.benchmark.report import as_text, summarise
 from utils.errors import BadArgument, SwapError
@@ -26,6 +25,7 @@ from utils.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 STRAIGHTFORWARD = ["straightforward"]
+Complete = Callable[[argparse.Namespace], argparse.Namespace]
 
 
 class BenchmarkFailed(SwapError):
@@ -37,13 +37,18 @@ class BenchmarkFailed(SwapError):
 
 
 def run_benchmark(
-    args: argparse.Namespace, argv: Sequence[str], show: Callable[[str], None], tell: Callable[[str], None]
+    args: argparse.Namespace,
+    argv: Sequence[str],
+    complete: Complete,
+    show: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> None:
     """Measure what the flags say; show the report, and write the figures if asked.
 
     Args:
         args: all flags.
         argv: the same as they were given.
+        complete: fills in what depends on other flags, and refuses what contradicts.
         show: takes the report, several lines of text.
         tell: takes lines about how far it is.
 
@@ -61,7 +66,7 @@ def run_benchmark(
     commands = [
         ("straightforward", flags) if setting == STRAIGHTFORWARD else ("together", setting) for setting in settings
     ]
-    outputs = [_output_flags(flags) for _, flags in commands]
+    outputs = [_output_flags(complete(build_parser(__version__).parse_args(flags))) for _, flags in commands]
     runs: list[list[dict[str, Any]]] = [[] for _ in settings]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         for number in range(args.rounds):
@@ -76,13 +81,12 @@ def run_benchmark(
             unfinished.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def _output_flags(flags: Sequence[str]) -> tuple[str, str]:
+def _output_flags(args: argparse.Namespace) -> tuple[str, str]:
     """The flag that names the output, and the name that it has without its folder.
 
     Raises:
-        BadArgument: if the flags contradict each other, or ask for more outputs.
+        BadArgument: if more outputs are asked for.
     """
-    args = inference.complete(build_parser(__version__).parse_args(flags))
     if args.video_options.keep_frames or args.video_options.matte:
         raise BadArgument("--benchmark keeps no result; leave out --keep_frames and --matte")
     return "--out_image_name" if args.image_to_image else "--out_video_name", args.out.name
