@@ -8,7 +8,7 @@ import sys
 
 
 def give_memory_back() -> None:
-    """Return to the system what loading models left behind: with glibc half as much again as the embedded pack needs."""
+    """Return to the system what is free but kept: after loading models, with glibc, half as much again as the embedded pack needs."""
     gc.collect()  # networks and their traces hold each other
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

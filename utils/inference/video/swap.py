@@ -31,6 +31,7 @@ from utils.inference.video.parts import Timeline
 from utils.inference.video.rendering import Generate, render_beside, write_rendered
 from utils.inference.video.workspace import Workspace, replace_durably
 from utils.inference.video_processing import Encoding, StoredFrame, VideoInfo, get_frames, get_target
+from utils.memory import give_memory_back
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ def _save(state: dict[str, Any], file: TextIO, workspace: Workspace) -> None:
     file.flush()
     os.fsync(file.fileno())
     replace_durably(workspace.checkpoint, json.dumps({"bytes": os.fstat(file.fileno()).st_size, **state}))
+    give_memory_back()
 
 
 def _restore(pack: ModelPack, similarity_th: float, workspace: Workspace) -> tuple[Analysis, list[int]]:
@@ -169,6 +171,7 @@ def render_video(
         rendered = render_beside((frames.at(number) for number in counts), generate)
         repeated = (frame for frame, count in zip(rendered, counts.values(), strict=True) for _ in range(count))
         write_rendered(repeated, segment, start, timeline.video, encoding, files)
+        give_memory_back()  # of many threads' pools, whose holes would add up over a long video
     return segments
 
 
