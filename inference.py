@@ -25,7 +25,7 @@ from utils.inference.stopwatch import stage
 from utils.model_files.flags import manage_weights
 from utils.pack_flags import choose_pack, ghost_options
 from utils.process import leave, prepare_process
-from utils.progress import show_progress
+from utils.progress import no_progress, show_progress
 from utils.version import __version__
 from utils.video_flags import refuse_output_flags, video_options
 
@@ -160,7 +160,6 @@ def prepare(args: argparse.Namespace) -> Job:
     import cv2
 
     from utils.inference.face_swapper import FaceSwapper
-    from utils.inference.video.swap import no_progress
 
     cv2.setNumThreads(1)  # stages have threads of their own; pictures of faces are too small to share
     progress = no_progress if args.quiet else show_progress
@@ -203,7 +202,6 @@ def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
         raise BadArgument("--compare is for --benchmark; leave it out")
     if args.list_faces:
         from utils.face_list import list_faces
-        from utils.inference.video.swap import no_progress
 
         refuse_output_flags(args)
         complete(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -49,12 +50,8 @@ def identity_network(path: Path, placement: Placement) -> Network:
     Raises:
         ModelFileError: see `load_iresnet100`.
     """
-    if placement.device.type == "cuda":
-        return replayed_on_cuda(load_iresnet100(path), placement.device, torch.float32)
-    if placement.engine is None:
-        return load_iresnet100(path)
-    exact = CpuEngine("fp32", placement.engine.threads)
-    return _compiled(path, lambda: load_iresnet100(path), [(1, 3, IDENTITY_PX, IDENTITY_PX)], exact)
+    engine = None if placement.engine is None else replace(placement.engine, precision="fp32")
+    return _placed(path, load_iresnet100, IDENTITY_PX, replace(placement, dtype=torch.float32, engine=engine))
 
 
 def sr_network(path: Path, placement: Placement) -> Network:
@@ -63,11 +60,16 @@ def sr_network(path: Path, placement: Placement) -> Network:
     Raises:
         ModelFileError: see `load_sr_net`.
     """
+    return _placed(path, load_sr_net, FACE_PX, placement)
+
+
+def _placed(path: Path, load: Callable[[Path], nn.Module], side_px: int, placement: Placement) -> Network:
+    """A network of square pictures, (N, 3, side_px, side_px), where it runs."""
     if placement.device.type == "cuda":
-        return replayed_on_cuda(load_sr_net(path), placement.device, placement.dtype)
+        return replayed_on_cuda(load(path), placement.device, placement.dtype)
     if placement.engine is None:
-        return load_sr_net(path).to(placement.dtype)
-    return _compiled(path, lambda: load_sr_net(path), [(1, 3, FACE_PX, FACE_PX)], placement.engine)
+        return load(path).to(placement.dtype)
+    return _compiled(path, lambda: load(path), [(1, 3, side_px, side_px)], placement.engine)
 
 
 def _compiled(

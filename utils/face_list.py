@@ -19,9 +19,9 @@ from utils.inference.tracking.people import FoundPerson, believable, find_people
 from utils.inference.tracking.tracks import Tracker
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import shown_times
-from utils.inference.video.swap import Progress
 from utils.inference.video_processing import VideoInfo, get_target, read_target
 from utils.pictures import read_picture
+from utils.progress import Progress
 
 MARGIN = 0.5  # around a face's box, in its sides: enough to be found again, too little for a neighbour to be larger
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from models.packs import DEFAULTS, MIN_FACE_PX
 from utils.benchmark.flags import add_benchmark_flags
 from utils.devices import PRECISIONS, is_device_name
+from utils.flag_types import positive_int
 from utils.model_files.flags import add_weight_flags
 from utils.video_flags import add_video_flags
 
@@ -50,17 +51,6 @@ def number_between(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return parse
-
-
-def positive_int(text: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
-    return value
 
 
 def detection_side(text: str) -> int:

@@ -1,10 +1,12 @@
-"""Memory that the C library keeps after it was freed."""
+"""Memory as the system counts it, and what the C library keeps of it after it was freed."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import sys
+
+MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 
 
 def give_memory_back() -> None:

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.flag_types import positive_int
+
 DEFAULT_ROUNDS = 3
 PRINT_ONLY = Path("-")
 
@@ -32,7 +34,7 @@ def add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--rounds",
-        type=_rounds,
+        type=positive_int,
         default=DEFAULT_ROUNDS,
         metavar="N",
         help=f"with --benchmark: how often; medians are printed (default: {DEFAULT_ROUNDS})",
@@ -60,9 +62,3 @@ def split_flags(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{text}' is not a list of flags ({error})") from error
-
-
-def _rounds(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
-    return int(text)

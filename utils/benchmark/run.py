@@ -24,14 +24,13 @@ from utils.inference.overlap import one_after_another
 from utils.inference.request import SwapReport
 from utils.inference.stopwatch import Stopwatch, measuring
 from utils.inference.video_processing import read_target
+from utils.memory import MAXRSS_BYTES
 from utils.pack_flags import ghost_options
 from utils.process import leave, prepare_process
 from utils.version import __version__
 
 with contextlib.suppress(ModuleNotFoundError):  # not on Windows; memory is not measured there
     import resource
-
-MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.flags import positive_int
+from utils.flag_types import positive_int
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from utils.flags import positive_int
+from utils.flag_types import positive_int
+from utils.memory import MAXRSS_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
-UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def _peak_of_swap(target: Path, out: Path) -> tuple[int, float]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * UNIT_BYTES / 1e6
+    return process.returncode, usage.ru_maxrss * MAXRSS_BYTES / 1e6
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from coordinate_reg.mesh_points import CHEEKS, EYES, LIP_OPENING, MOUTH_LEFT, MO
 from models.mesh.shape import eye_opening
 from models.packs import load_builtin_pack
 from utils.errors import BadArgument, SwapError, UnreadableInput, UnwritableOutput
-from utils.flags import positive_int
+from utils.flag_types import positive_int
 from utils.inference.alignment import warp_antialiased
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.image_processing import find_faces

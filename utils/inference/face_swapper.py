@@ -31,10 +31,11 @@ from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import show_at
 from utils.inference.video.pictures import result_numbers, target_files
 from utils.inference.video.rendering import Generate, encoding_for
-from utils.inference.video.swap import Progress, analyse_video, no_progress, plan_video, render_video
+from utils.inference.video.swap import analyse_video, plan_video, render_video
 from utils.inference.video.workspace import open_workspace
 from utils.inference.video_processing import VideoInfo, get_final_video, read_target
 from utils.marks import VIDEO_COMMENT
+from utils.progress import Progress, no_progress
 from utils.version import __version__
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, Protocol, TextIO, TypeVar
+from typing import Any, TextIO
 
 from utils.errors import UnreadableInput
 from utils.inference.core import Analysis, lay_flat
@@ -32,25 +32,12 @@ from utils.inference.video.rendering import Generate, render_beside, write_rende
 from utils.inference.video.workspace import Workspace, replace_durably
 from utils.inference.video_processing import Encoding, StoredFrame, VideoInfo, get_frames, get_target
 from utils.memory import give_memory_back
+from utils.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 FEWEST_FRAMES = 0.9  # of those that the container announces, which may be an estimate
 SEGMENT_FRAMES = 250  # rendered, encoded and closed together; also from one checkpoint of the analysis to the next
-
-Item = TypeVar("Item")
-
-
-class Progress(Protocol):
-    """Wraps an iterable so that going through it is shown."""
-
-    def __call__(self, items: Iterable[Item], description: str, total: int | None) -> Iterable[Item]:
-        """The same items; `description` says what is done with them, `total` how many there are, if known."""
-
-
-def no_progress(items: Iterable[Item], description: str, total: int | None) -> Iterable[Item]:
-    """The `Progress` that shows nothing."""
-    return items
 
 
 def analyse_video(
