@@ -1,4 +1,4 @@
-"""Command of the tool: rebuild the embedded pack from published packages."""
+"""Command of the tool: rebuild the embedded pack from published packages, or make the second identity net of evaluations."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m utils.build_pack", description=__doc__)
     parser.add_argument("--packages", type=Path, metavar="DIR", help="where the packages lie, or are fetched to")
     parser.add_argument("--out", type=Path, metavar="DIR", default=BUILTIN_FOLDER, help="where the pack goes")
+    parser.add_argument(
+        "--second_net",
+        type=Path,
+        metavar="FILE.onnx",
+        help="make this instead: the net for utils.evaluate --second_net",
+    )
     options = parser.parse_args(arguments)
     try:
         # Late, so that --help answers and a missing requirement is one line instead of a traceback.
-        build = importlib.import_module("utils.build_pack.build").build
+        module, name = ("second_net", "build_second_net") if options.second_net else ("build", "build")
+        build = getattr(importlib.import_module(f"utils.build_pack.{module}"), name)
         with tempfile.TemporaryDirectory() as scratch:
             packages = options.packages or Path(scratch)
             packages.mkdir(parents=True, exist_ok=True)
-            build(packages, options.out)
+            build(packages, options.second_net or options.out)
     except ImportError as error:
         print(f"{error}; install requirements-pack.txt first", file=sys.stderr)
         return 1

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from utils.build_pack import dlib_to_onnx, recipe, tfjs_to_onnx, tflite_to_onnx
 from utils.build_pack.errors import BuildError
-from utils.build_pack.half_storage import store_as_half
+from utils.build_pack.half_storage import stored
 from utils.build_pack.manifest import manifest_text
 from utils.build_pack.node_reference import NodeNet, node_is_there, verify_in_node
 from utils.build_pack.packages import fetch, read_member
@@ -56,30 +55,18 @@ def convert_all(members: Mapping[str, bytes]) -> dict[str, bytes]:
     """File name -> content, for every file of the pack."""
     contents = {}
     for entry in (recipe.DETECTOR_BACK, recipe.DETECTOR_FULL_RANGE):
-        net = tflite_to_onnx.convert(members[entry.members[0]], recipe.DETECTOR_OUTPUTS, describe(entry))
+        net = tflite_to_onnx.convert(members[entry.members[0]], recipe.DETECTOR_OUTPUTS, entry.description)
         contents[entry.name] = stored(net)
     description, weights = (members[member] for member in recipe.MESH.members)
-    net = tfjs_to_onnx.convert(json.loads(description), weights, recipe.MESH_OUTPUTS, describe(recipe.MESH))
+    net = tfjs_to_onnx.convert(json.loads(description), weights, recipe.MESH_OUTPUTS, recipe.MESH.description)
     contents[recipe.MESH.name] = stored(net)
     description, weights = (members[member] for member in recipe.RECOGNITION.members)
-    net = dlib_to_onnx.convert(json.loads(description), weights, describe(recipe.RECOGNITION))
+    net = dlib_to_onnx.convert(json.loads(description), weights, recipe.RECOGNITION.description)
     contents[recipe.RECOGNITION.name] = stored(net)
     stream = io.BytesIO()
     np.save(stream, triangles_of(members[recipe.TRIANGLES.members[0]].decode("utf-8")), allow_pickle=False)
     contents[recipe.TRIANGLES.name] = stream.getvalue()
     return contents | {name: kept_constant(name) for name in recipe.CONSTANTS_SHA256}
-
-
-def describe(entry: Recipe) -> str:
-    """What the ONNX file says about itself."""
-    package = entry.package
-    origin = "this project" if package is None else f"{package.tool} {package.name} {package.version}"
-    return f"{entry.input} -> {entry.output}. Converted from {origin}, {entry.members[0]}. Licence: {entry.licence}."
-
-
-def stored(net: onnx.ModelProto) -> bytes:
-    """The net as a file, its constants in half precision where that loses nothing; the same bytes at every build."""
-    return bytes(store_as_half(net).SerializeToString(deterministic=True))
 
 
 def kept_constant(name: str) -> bytes:

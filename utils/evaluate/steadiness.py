@@ -38,7 +38,7 @@ from models.mesh.shape import eye_opening
 from models.packs import load_builtin_pack
 from utils.errors import BadArgument, NoFaceFound, SwapError
 from utils.evaluate.clips import analyse_clip, plan_clip
-from utils.evaluate.photos import landmarks_of, mouth_opening
+from utils.evaluate.expression import landmarks_of, mouth_opening
 from utils.flag_types import positive_int
 from utils.inference.alignment import invert
 from utils.inference.core import model_inference
