@@ -26,7 +26,8 @@ FEATURES = (LIPS_OUTER, *(part for eye in EYES for part in (eye.ring, eye.brow))
 # Lengths without a unit are shares of the eye distance.
 MARGIN = 0.5  # around the mask that is looked at
 CONTOUR_DEPTHS = (-0.04, 0.0, 0.04, 0.08, 0.12, 0.16)  # inwards from where the mask is a half
-EDGE_SIGMA = 0.03  # width of a step that counts as a seam; at least a pixel
+EDGE_SIGMA, LEAST_EDGE_SIGMA_PX = 0.02, 2.0  # width of a step that counts as a seam
+SHADING_SIGMAS = 3.0  # times that: what changes over more is shading
 ARCS = 32  # pieces of a contour, within which a step has to go one way: a seam does, texture does not
 FEWEST_IN_AN_ARC, FEWEST_PIXELS = 3, 24
 LEAST_STEP = 0.5  # CIELAB units over EDGE_SIGMA: what is fainter in a smooth face is not seen
@@ -94,7 +95,7 @@ class FacePair:
     @cached_property
     def edge_sigma_px(self) -> float:
         """EDGE_SIGMA in pixels."""
-        return max(1.0, EDGE_SIGMA * self.unit_px)
+        return max(LEAST_EDGE_SIGMA_PX, EDGE_SIGMA * self.unit_px)
 
     @cached_property
     def plain(self) -> NDArray[np.bool_]:
@@ -142,9 +143,10 @@ def judge_finish(pair: FacePair) -> Finish:
 def seam_ratio(pair: FacePair) -> float:
     """Step across the mask's edge in the result over that at the same places in the target, on the worst contour.
 
-    The step is the change of CIELAB along the edge's normal over EDGE_SIGMA, averaged with its sign within each of ARCS arcs; the ratio of
-    its lengths is averaged over the arcs (in logarithms, without the largest and the smallest), so that an edge which the target has
-    itself, like the jaw, does not outweigh a seam elsewhere. Eyes, brows and lips are left out. Two equal pictures give exactly 1.
+    The step is the change of CIELAB, without shading, along the edge's normal over EDGE_SIGMA, averaged with its sign within each of ARCS
+    arcs. The ratio of the steps' lengths is averaged over the arcs (in logarithms, without the largest and the smallest), so that an edge
+    which the target has itself, like the jaw, does not outweigh a seam elsewhere. Eyes, brows and lips are left out. Two equal pictures
+    give exactly 1; faces pasted with scissors 1.4 to 5.
     """
     steps = [_steps_inwards(lab, pair.depth_px, pair.edge_sigma_px) for lab in pair.labs]
     arcs = _arcs(pair.weight)
@@ -193,11 +195,11 @@ def grain_ratio(pair: FacePair) -> float:
 
 
 def _steps_inwards(lab: FloatImage, depth_px: FloatImage, sigma_px: float) -> FloatImage:
-    """(H, W, 3) change of a picture along the mask's inward normal, over `sigma_px`."""
+    """(H, W, 3) change of a picture without its shading along the mask's inward normal, over `sigma_px`."""
     depth = cv2.GaussianBlur(depth_px, (0, 0), 2 * sigma_px)
     normal_y, normal_x = np.gradient(depth)
     size = sigma_px / np.maximum(np.hypot(normal_x, normal_y), 1e-6)
-    smooth = cv2.GaussianBlur(lab, (0, 0), sigma_px)
+    smooth = cv2.GaussianBlur(lab - cv2.GaussianBlur(lab, (0, 0), SHADING_SIGMAS * sigma_px), (0, 0), sigma_px)
     down, right = (np.asarray(np.gradient(smooth, axis=axis), np.float32) for axis in (0, 1))
     return right * (normal_x * size)[..., None] + down * (normal_y * size)[..., None]
 
