@@ -1,17 +1,23 @@
-"""Analysis and plan of a clip in memory, as the tool does them, for measures that render it themselves or not at all."""
+"""Analysis, plan and swap of a clip in memory, as the tool does them, so that no encoder is part of what is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from utils.inference.core import Analysis
+import numpy as np
+
+from utils.errors import NoFaceFound
+from utils.inference.core import Analysis, generate_faces
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import FrameRecord
+from utils.inference.image_processing import find_faces
 from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.plan import plan_records
-from utils.inference.records import Image
+from utils.inference.records import Composition, Face, Identity, Image, View
 from utils.inference.request import SwapRequest
 from utils.inference.tracking.tracks import Tracker
+
+Frames = Callable[[], Iterator[Image]]
 
 
 def analyse_clip(frames: Iterable[tuple[int, Image]], swapper: FaceSwapper) -> tuple[Analysis, list[FrameRecord]]:
@@ -36,3 +42,37 @@ def plan_clip(
     cast = request.cast(analysis, pack.detector.det_thresh)
     clear_faces = learn_clear_faces(seen, cast.source_of_track, pack.surface) if pack.surface else None
     return list(plan_records(seen, analysis.tracker.tracks, cast, pack, frame_size, None, clear_faces))
+
+
+def swap_clip(
+    frames: Frames, swapper: FaceSwapper, source: Identity, persons: Sequence[Identity]
+) -> tuple[list[FrameRecord], Iterator[Composition]]:
+    """Both passes over frames: everybody of `persons` gets `source`, person by person. Records, and compositions as they are made."""
+    request = SwapRequest([source] * len(persons), persons, False, "the clip")
+    analysis, seen = analyse_clip(enumerate(frames()), swapper)
+    height, width = next(iter(frames())).shape[:2]
+    records = plan_clip(analysis, seen, request, swapper, (width, height))
+    pairs = zip(frames(), records, strict=True)
+    return records, generate_faces(pairs, swapper.pack, request.sources, swapper.batch_size, swapper.strength)
+
+
+def persons_of(image: Image, swapper: FaceSwapper, name: str) -> list[Identity]:
+    """Everybody in an image, from left to right.
+
+    Raises:
+        NoFaceFound: if there is nobody.
+    """
+    faces, _ = find_faces(image, swapper.pack)
+    if not faces:
+        raise NoFaceFound(f"no face in the first frame of '{name}'; choose another clip")
+    ordered = sorted(faces, key=lambda face: float(face.box[0]))
+    return [Identity(swapper.pack.embedder.embed(image, face), (View(image, face, name),)) for face in ordered]
+
+
+def same_face(found: Sequence[Face], place: Face | None) -> Face | None:
+    """That of the faces `found` in a picture which is where `place` is; None if there is none."""
+    if place is None or not found:
+        return None
+    nearest = min(found, key=lambda face: float(np.linalg.norm(face.keypoints - place.keypoints)))
+    distance = float(np.linalg.norm(nearest.keypoints - place.keypoints, axis=1).mean())
+    return nearest if distance < (place.box[2] - place.box[0]) / 2 else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from utils.evaluate.judge import Score
 
@@ -88,9 +89,9 @@ class Goal:
             return f"share with {title}{inside}"
         return f"{self.summary} of {title}"
 
-    def value(self, scores: Sequence[Score]) -> float:
-        """What some swaps reach; NaN if nothing was measured."""
-        values = known_values(scores, self.figure)
+    def value(self, values: NDArray[np.floating]) -> float:
+        """What swaps with these values, (N,), reach; those that are NaN were not measured, and without others so is the goal."""
+        values = values[~np.isnan(values)]
         if not len(values):
             return math.nan
         if self.summary == "share":
@@ -103,7 +104,7 @@ class Goal:
         return value >= self.limit if self.summary == "share" else value <= self.limit
 
 
-_FINISH = (
+FINISH_GOALS = (
     Goal("seam", 0.9, "share", (0.0, 1.1)),
     Goal("sharpness", 0.9, "share", (0.8, 1.25)),
     Goal("grain", 0.9, "share", (0.8, 1.25)),
@@ -117,7 +118,7 @@ GOALS: dict[str, tuple[Goal, ...]] = {  # by the name of the folder
         Goal("second_nearer", 0.95, "share"),
         *_EXPRESSION,
         Goal("eye_symmetry", 0.95, "share", (0.0, 0.02)),
-        *_FINISH,
+        *FINISH_GOALS,
     ),
     "congress": (
         Goal("retrieved", 1.0, "share"),
@@ -125,7 +126,7 @@ GOALS: dict[str, tuple[Goal, ...]] = {  # by the name of the folder
         Goal("second_nearer", 0.95, "share"),
         *_EXPRESSION,
         Goal("eye_symmetry", 0.95, "share", (0.0, 0.05)),
-        *_FINISH,
+        *FINISH_GOALS,
     ),
     "lfw": (
         Goal("retrieved", 0.90, "share"),
@@ -133,23 +134,22 @@ GOALS: dict[str, tuple[Goal, ...]] = {  # by the name of the folder
         Goal("mouth", 0.020),
         Goal("eye_right", 0.035),
         Goal("eye_left", 0.035),
-        *_FINISH,
+        *FINISH_GOALS,
     ),
 }
 
 
 def goals_of(name: str) -> tuple[Goal, ...]:
     """The goals of a set; those of the finish for one that has none of its own."""
-    return GOALS.get(name, _FINISH)
+    return GOALS.get(name, FINISH_GOALS)
 
 
-def known_values(scores: Sequence[Score], figure: str) -> np.ndarray:
-    """(N,) float64: the figure of all swaps of which it could be measured."""
-    values = np.array([FIGURES_BY_NAME[figure].of(score) for score in scores])
-    return values[~np.isnan(values)]
+def values_of(scores: Sequence[Score], figure: Figure) -> NDArray[np.float64]:
+    """(N,) the figure of each swap; NaN where it could not be measured."""
+    return np.array([figure.of(score) for score in scores], np.float64)
 
 
 def mean_of(scores: Sequence[Score], figure: Figure) -> float:
     """Mean over the swaps of which it could be measured; NaN if there are none."""
-    values = known_values(scores, figure.name)
-    return float(values.mean()) if len(values) else math.nan
+    values = values_of(scores, figure)
+    return math.nan if np.isnan(values).all() else float(np.nanmean(values))

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,20 +33,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinate_reg.mesh_points import EYES, LEFT_EYE, RIGHT_EYE
+from coordinate_reg.mesh_points import EYES, LANDMARK_COUNT, LEFT_EYE, RIGHT_EYE
 from models.mesh.shape import eye_opening
 from models.packs import load_builtin_pack
-from utils.errors import BadArgument, NoFaceFound, SwapError
-from utils.evaluate.clips import analyse_clip, plan_clip
+from utils.errors import BadArgument, SwapError
+from utils.evaluate.clips import Frames, persons_of, same_face, swap_clip
 from utils.evaluate.expression import landmarks_of, mouth_opening
 from utils.flag_types import positive_int
 from utils.inference.alignment import invert
-from utils.inference.core import model_inference
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import FrameRecord
-from utils.inference.image_processing import crop_face, find_faces
-from utils.inference.records import Face, Identity, Image, Mask, Points, View
-from utils.inference.request import SwapRequest
+from utils.inference.image_processing import crop_face, find_faces, get_final_image
+from utils.inference.records import Face, Identity, Image, Mask, Points
 from utils.inference.video_processing import get_target, read_video
 from utils.pictures import read_picture
 
@@ -55,8 +53,6 @@ STILL_FRAMES = 40
 NOISE_LEVELS = 2.5  # standard deviation of the noise of every pixel, in grey levels
 GAIN_NOISE = 0.003  # standard deviation of the whole frame's exposure
 COARSE_BLUR_PX = 4.0
-
-Frames = Callable[[], Iterator[Image]]
 
 
 @dataclass(frozen=True)
@@ -75,25 +71,8 @@ def analyse_and_render(
     frames: Frames, swapper: FaceSwapper, source: Identity, persons: Sequence[Identity]
 ) -> tuple[list[FrameRecord], Iterator[Image]]:
     """Both passes over frames in memory: everybody of `persons` gets `source`. Records, and result frames as they are made."""
-    request = SwapRequest([source] * len(persons), persons, False, "the clip")
-    analysis, seen = analyse_clip(enumerate(frames()), swapper)
-    height, width = next(iter(frames())).shape[:2]
-    records = plan_clip(analysis, seen, request, swapper, (width, height))
-    pairs = zip(frames(), records, strict=True)
-    return records, model_inference(pairs, swapper.pack, request.sources, swapper.batch_size)
-
-
-def persons_of(image: Image, swapper: FaceSwapper, name: str) -> list[Identity]:
-    """Everybody in an image, from left to right.
-
-    Raises:
-        NoFaceFound: if there is nobody.
-    """
-    faces, _ = find_faces(image, swapper.pack)
-    if not faces:
-        raise NoFaceFound(f"no face in the first frame of '{name}'; choose another clip")
-    ordered = sorted(faces, key=lambda face: float(face.box[0]))
-    return [Identity(swapper.pack.embedder.embed(image, face), (View(image, face, name),)) for face in ordered]
+    records, compositions = swap_clip(frames, swapper, source, persons)
+    return records, (get_final_image(made.frame, made.aligned, made.generated) for made in compositions)
 
 
 def measure_tracks(frames: Iterable[Image], swapper: FaceSwapper, wanted: Sequence[Sequence[Face | None]]) -> Points:
@@ -110,16 +89,13 @@ def measure_tracks(frames: Iterable[Image], swapper: FaceSwapper, wanted: Sequen
     tracks = []
     for image, places in zip(frames, wanted, strict=True):
         found, _ = find_faces(image, swapper.pack)
-        tracks.append([_nearest(found, place) for place in places])
+        tracks.append([track_of(same_face(found, place)) for place in places])
     return np.array(tracks).transpose(1, 0, 2, 3)
 
 
-def _nearest(found: Sequence[Face], place: Face | None) -> Points:
-    if place is not None and found:
-        nearest = min(found, key=lambda face: float(np.linalg.norm(face.keypoints - place.keypoints)))
-        if np.linalg.norm(nearest.keypoints - place.keypoints, axis=1).mean() < (place.box[2] - place.box[0]) / 2:
-            return landmarks_of(nearest)[:, :2]
-    return np.full((478, 2), np.nan)
+def track_of(face: Face | None) -> Points:
+    """(478, 2) landmarks; NaN if there is no face."""
+    return np.full((LANDMARK_COUNT, 2), np.nan) if face is None else landmarks_of(face)[:, :2]
 
 
 def jitter_ratio(before: Points, after: Points) -> float:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from utils.errors import UnreadableInput
-from utils.evaluate.figures import FIGURES, Goal, goals_of, mean_of
+from utils.evaluate.figures import FIGURES, FIGURES_BY_NAME, Goal, goals_of, mean_of, values_of
 from utils.evaluate.intervals import Difference, group_difference, holm, resample
 from utils.evaluate.judge import Score
 
@@ -95,7 +95,7 @@ def read_rows(path: Path) -> list[ScoredSwap]:
 def judge_goals(name: str, swaps: Sequence[ScoredSwap]) -> list[Verdict]:
     """What a set of photos reaches of each of its goals."""
     scores = [swap.score for swap in swaps]
-    return [Verdict(goal, goal.value(scores)) for goal in goals_of(name)]
+    return [Verdict(goal, goal.value(values_of(scores, FIGURES_BY_NAME[goal.figure]))) for goal in goals_of(name)]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
