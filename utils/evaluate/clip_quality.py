@@ -17,14 +17,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.packs import load_builtin_pack
 from utils.errors import SwapError
-from utils.evaluate.clips import persons_of, same_face, swap_clip
+from utils.evaluate.clips import load_swapper, persons_of, same_face, swap_clip
 from utils.evaluate.expression import compare_expressions, landmarks_of
 from utils.evaluate.figures import FIGURES, FINISH_GOALS
 from utils.evaluate.finish import FacePair, judge_finish
@@ -33,12 +33,13 @@ from utils.evaluate.tables import Verdict, plain_text, verdict_table
 from utils.flag_types import positive_int
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.image_processing import MATTE_FULL, find_faces, get_final_image, get_layers
-from utils.inference.records import AlignedFace, Composition, Face, GeneratedFace, Identity, Image, Points
+from utils.inference.records import AlignedFace, Composition, Face, GeneratedFace, Identity, Image, ModelPack, Points
 from utils.inference.video_processing import get_target, read_video
 from utils.pictures import read_picture
 
 SOURCE = Path(__file__).resolve().parents[2] / "examples" / "images" / "grace_hopper.jpg"
 CELLS = 8
+Part: TypeAlias = tuple[AlignedFace, GeneratedFace]
 
 
 @dataclass
@@ -62,9 +63,9 @@ class ClipQuality:
 
 
 def measure_clip(
-    path: Path, swapper: FaceSwapper, source: Identity, most_frames: int, every_frames: int
+    path: Path, swapper: FaceSwapper, judging: ModelPack, source: Identity, most_frames: int, every_frames: int
 ) -> list[ClipQuality]:
-    """Every person of a clip's first frame, from left to right."""
+    """Every person of a clip's first frame, from left to right; `judging` finds the landmarks that are compared."""
     video = read_video(path)
 
     def frames() -> Iterator[Image]:
@@ -75,15 +76,14 @@ def measure_clip(
     everybody = [Seen() for _ in persons]
     for number, (record, made) in enumerate(zip(records, compositions, strict=True)):
         result = get_final_image(made.frame, made.aligned, made.generated)
-        found = [find_faces(image, swapper.pack)[0] for image in (made.frame, result)]
-        parts = {id(place.face): (place, face) for place, face in zip(made.aligned, made.generated, strict=True)}
+        found = [find_faces(image, judging)[0] for image in (made.frame, result)]
         faces = {person: swap.face for person, swap in record.swaps}
         for person, seen in enumerate(everybody):
             face = faces.get(person)
             before, after = (same_face(candidates, face) for candidates in found)
             seen.before.append(track_of(before))
             seen.after.append(track_of(after))
-            part = None if face is None else parts.get(id(face))
+            part = _part_of(made, face)
             _note_colours(seen, made, result, part)
             if part is not None and before is not None and after is not None and number % every_frames == 0:
                 _note_figures(seen, made, result, part, before, after)
@@ -100,15 +100,19 @@ def mean_colours(image: Image, place: AlignedFace, face: GeneratedFace) -> NDArr
     return np.where(covered[..., None] >= 0.5, cells, np.nan).reshape(-1, 3)
 
 
-def _note_colours(seen: Seen, made: Composition, result: Image, part: tuple[AlignedFace, GeneratedFace] | None) -> None:
+def _part_of(made: Composition, face: Face | None) -> Part | None:
+    """What was generated for a face of the record."""
+    parts = zip(made.aligned, made.generated, strict=True)
+    return next(((place, generated) for place, generated in parts if place.face is face), None)
+
+
+def _note_colours(seen: Seen, made: Composition, result: Image, part: Part | None) -> None:
     absent = np.full((CELLS**2, 3), np.nan)
     seen.colours_before.append(absent if part is None else mean_colours(made.frame, *part))
     seen.colours_after.append(absent if part is None else mean_colours(result, *part))
 
 
-def _note_figures(
-    seen: Seen, made: Composition, result: Image, part: tuple[AlignedFace, GeneratedFace], before: Face, after: Face
-) -> None:
+def _note_figures(seen: Seen, made: Composition, result: Image, part: Part, before: Face, after: Face) -> None:
     place, face = part
     _, matte = get_layers(made.frame, [place], [face])
     weight = (matte / MATTE_FULL).astype(np.float32)
@@ -155,16 +159,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
     parser.add_argument("--source", type=Path, default=SOURCE, help="photo of the face that is put in")
+    parser.add_argument("--pack", choices=("builtin", "ghost"), default="builtin", help="what swaps (builtin)")
     parser.add_argument("--frames", type=positive_int, default=200, help="of each clip, from its start (200)")
     parser.add_argument(
         "--every", type=positive_int, default=10, help="frames from one that is judged to the next (10)"
     )
     args = parser.parse_args(argv)
     try:
-        swapper = FaceSwapper(load_builtin_pack())
+        swapper, judging = load_swapper(args.pack)
         source = swapper.identify(read_picture(args.source).bgr, args.source.name)
         for video in args.videos:
-            qualities = measure_clip(video, swapper, source, args.frames, args.every)
+            qualities = measure_clip(video, swapper, judging, source, args.frames, args.every)
             for number, quality in enumerate(qualities, start=1):
                 print(*lines_of_person(f"{video.stem[:28]} person {number}", quality), sep="\n", flush=True)
     except SwapError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from models.packs import GhostOptions, load_builtin_pack, load_ghost_pack
 from utils.errors import NoFaceFound
 from utils.inference.core import Analysis, generate_faces
 from utils.inference.face_swapper import FaceSwapper
@@ -13,11 +14,21 @@ from utils.inference.frame_records import FrameRecord
 from utils.inference.image_processing import find_faces
 from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.plan import plan_records
-from utils.inference.records import Composition, Face, Identity, Image, View
+from utils.inference.records import Composition, Face, Identity, Image, ModelPack, View
 from utils.inference.request import SwapRequest
 from utils.inference.tracking.tracks import Tracker
 
 Frames = Callable[[], Iterator[Image]]
+
+
+def load_swapper(pack: str) -> tuple[FaceSwapper, ModelPack]:
+    """What swaps, with the pack `ghost` or `builtin`, and the embedded pack, by which every result is judged.
+
+    Raises:
+        ModelFileError: if files of the pack are missing or damaged.
+    """
+    judging = load_builtin_pack()
+    return FaceSwapper(load_ghost_pack(GhostOptions()) if pack == "ghost" else judging), judging
 
 
 def analyse_clip(frames: Iterable[tuple[int, Image]], swapper: FaceSwapper) -> tuple[Analysis, list[FrameRecord]]:

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from models.packs import load_builtin_pack
 from utils.errors import BadArgument, SwapError
+from utils.evaluate.clips import load_swapper
 from utils.evaluate.compare import RESULTS, SETS_FILE, compare_folders
 from utils.evaluate.figures import FIGURES_BY_NAME, mean_of
 from utils.evaluate.judge import Judge, Seen, swap_photo
@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--labels", type=Path, help="JSON list of {file, identity, kind, group}: groups the target photos"
     )
     parser.add_argument("--second_net", type=Path, metavar="FILE.onnx", help="made by utils.build_pack --second_net")
+    parser.add_argument("--pack", choices=("builtin", "ghost"), default="builtin", help="what swaps (builtin)")
     parser.add_argument("--limit", type=positive_int, help="only the first swaps of each folder")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two folders made by --out")
     args = parser.parse_args(argv)
@@ -117,8 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate(args: argparse.Namespace) -> None:
     labels = read_labels(args.labels)
-    pack = load_builtin_pack()
-    swapper, judge = FaceSwapper(pack), Judge(pack, open_second_net(args.second_net) if args.second_net else None)
+    swapper, judging = load_swapper(args.pack)
+    judge = Judge(judging, open_second_net(args.second_net) if args.second_net else None)
     notes = [] if args.second_net else ["No second identity net was given (--second_net): its figures are missing."]
     sets: dict[str, list[Shown]] = {}
     for folder in args.folders:
