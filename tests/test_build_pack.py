@@ -119,6 +119,25 @@ def test_convolutions_and_what_lies_between_them() -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_layers_of_the_second_identity_net() -> None:
+    filters, scale, bias = noise(3, 3, 2, 4), noise(4), noise(4, seed=1)
+    graph = Topology(1, 8, 8, 2)
+    graph.add("Conv2D", "a", "x", graph.constant("w", filters), **CONVOLUTION)
+    graph.add("Mul", "b", "a", graph.constant("scale", scale))
+    graph.add("Add", "c", "b", graph.constant("bias", bias))
+    graph.add("Relu", "d", "c")
+    graph.add("Minimum", "e", "d", graph.constant("six", 0.8))
+    graph.add("Maximum", "f", "e", graph.constant("zero", 0.1))
+    graph.add("Mean", "g", "f", graph.constant("axes", [1, 2], "int32"))
+    values = noise(1, 8, 8, 2, seed=3)
+    (actual,) = run(graph.convert("g", 1, 4), values)
+
+    image = same_padded(torch.from_numpy(values.transpose(0, 3, 1, 2).copy()), 3, 2)
+    image = torch.nn.functional.conv2d(image, torch.from_numpy(filters.transpose(3, 2, 0, 1).copy()), stride=2)
+    expected = (image.numpy().transpose(0, 2, 3, 1) * scale + bias).clip(0.1, 0.8).mean((1, 2))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_slices_honour_their_masks() -> None:
     graph = Topology(1, 5, 6)
     limits = [
@@ -440,6 +459,14 @@ def test_the_command_fails_with_one_line(tmp_path: Path, capsys: pytest.CaptureF
     (line,) = capsys.readouterr().err.splitlines()
     assert recipe.PACKAGES[0].archive in line
     assert not (tmp_path / "out").exists()
+
+
+def test_the_second_net_needs_its_own_package_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / recipe.HUMAN_MODELS.archive).write_bytes(b"damaged")
+    assert main(["--packages", str(tmp_path), "--second_net", str(tmp_path / "net.onnx")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert recipe.HUMAN_MODELS.archive in line
+    assert [path.name for path in tmp_path.iterdir()] == [recipe.HUMAN_MODELS.archive]
 
 
 # --- the pack that lies in the repository

@@ -158,7 +158,12 @@ def test_a_group_that_is_served_worse_is_named_and_no_other():
 def test_chance_alone_makes_no_group_worse():
     random = np.random.default_rng(1)
     rows = [
-        ScoredSwap(f"{n}", "t", "abcdef"[n % 6], replace(GOOD, **{name: abs(random.normal()) for name in ("mouth", "seam", "brow")}))
+        ScoredSwap(
+            f"{n}",
+            "t",
+            "abcdef"[n % 6],
+            replace(GOOD, **{name: abs(random.normal()) for name in ("mouth", "seam", "brow")}),
+        )
         for n in range(72)
     ]
     assert groups_line(compare_groups(rows)).endswith("none")
