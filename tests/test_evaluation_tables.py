@@ -191,6 +191,8 @@ def test_holm_is_stricter_the_more_is_looked_at():
 def test_the_worst_come_first_and_both_sides_of_a_ratio_count():
     rows = [ScoredSwap("a", "t", "", replace(GOOD, sharpness=value)) for value in (1.0, 0.5, 1.5, np.nan)]
     assert rank_worst(rows, FIGURES_BY_NAME["sharpness"]) == [1, 2, 0]
+    rows[2] = replace(rows[2], score=replace(GOOD, retrieved=False))
+    assert rank_worst(rows, FIGURES_BY_NAME["retrieved"]) == [2]
 
 
 def test_means_have_a_column_for_each_group():
@@ -214,3 +216,7 @@ def test_two_evaluations_differ_by_what_got_worse():
     assert table["mouth"][6:] == ["0", "30"]
     assert table["grain"][6:] == ["0", "30"]
     assert table["retrieved"][6:] == ["0", "0"]
+    after[0] = replace(after[0], score=NO_FACE)
+    table = {row[0]: row for row in differences_table(list(zip(before, after, strict=True)))}
+    assert table["mouth"][6:] == ["0", "30"]
+    assert table["seam"][6:] == ["0", "1"]

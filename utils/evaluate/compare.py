@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Sequence
@@ -13,13 +14,13 @@ import numpy as np
 from utils.errors import BadArgument, UnreadableInput
 from utils.evaluate.figures import FIGURES, Figure
 from utils.evaluate.intervals import mean_difference, resample
-from utils.evaluate.report import html_strips, html_table, page, style_of_strip
-from utils.evaluate.sheets import CELL_PX
+from utils.evaluate.report import RESULTS, SETS_FILE, SWAPS_IN_A_ROW, html_strips, html_table, page, style_of_strip
+from utils.evaluate.sheets import CELL_PX, sheets, write_on
 from utils.evaluate.tables import ScoredSwap, Table, plain_text, read_rows
+from utils.inference.alignment import warp_antialiased
 from utils.inference.records import Image
+from utils.pictures import read_picture
 
-RESULTS = "results"  # folder of the swapped photos in a report folder: SET/SOURCE__TARGET.png
-SETS_FILE = "sets.json"  # in a report folder: set -> folder of its photos
 MOST_CHANGED = 16  # swaps of each set that are shown
 SAME = 1e-9  # a figure that changes by less has not
 MARGIN = 0.3  # around what two results differ in
@@ -28,7 +29,7 @@ PairOfSwaps = tuple[ScoredSwap, ScoredSwap]
 
 
 def compare_folders(first: Path, second: Path, out: Path) -> str:
-    """Compare the sets of photos that two report folders share; writes compare.html into `out`.
+    """Compare the sets of photos that two report folders share; writes compare.html and SET_changed.jpg into `out`.
 
     Returns:
         The tables, as text.
@@ -38,20 +39,25 @@ def compare_folders(first: Path, second: Path, out: Path) -> str:
         BadArgument: if they share no swap.
     """
     places = [_sets_of(folder) for folder in (first, second)]
-    texts, parts, styles = [], [f"<p>A: {first}<br>B: {second}</p>"], list[str]()
+    texts, parts, styles = [], [f"<p>A: {html.escape(str(first))}<br>B: {html.escape(str(second))}</p>"], list[str]()
     for number, name in enumerate(sorted(set(places[0]) & set(places[1]))):
         pairs = _same_swaps(*(read_rows(folder / f"{name}.csv") for folder in (first, second)))
         if not pairs:
             continue
-        table = differences_table(pairs)
-        texts.append(f"{name}: {len(pairs)} swaps in both\n{plain_text(table)}")
-        parts += [f"<h2>{name}: {len(pairs)} swaps in both</h2>", html_table(table)]
-        captions = []
-        for place, pair in enumerate(_most_changed(pairs, [folder / RESULTS / name for folder in (first, second)])):
-            strip = _strip(pair[0], Path(places[0][name]), [folder / RESULTS / name for folder in (first, second)])
-            styles.append(style_of_strip(f"c{number}_{place}", strip))
-            captions.append((f"c{number}_{place}", f"{pair[0].name}: {_what_changed(*pair)}"))
-        parts += [f"<h3>{name}: changed most; source, target, A, B</h3>", html_strips(captions)]
+        table, title = differences_table(pairs), f"{name}: {len(pairs)} swaps in both"
+        results = [folder / RESULTS / name for folder in (first, second)]
+        changed = _most_changed(pairs, results)
+        strips = [_strip(pair[0], Path(places[0][name]), results) for pair in changed]
+        styles += [style_of_strip(f"c{number}_{place}", strip) for place, strip in enumerate(strips)]
+        captions = [
+            (f"c{number}_{place}", f"{pair[0].name}: {_what_changed(*pair)}") for place, pair in enumerate(changed)
+        ]
+        parts += [f"<h2>{html.escape(title)}</h2>", html_table(table)]
+        parts += ["<h3>Changed most: source, target, A, B</h3>", html_strips(captions)]
+        named = [write_on(strip, pair[0].name) for strip, pair in zip(strips, changed, strict=True)]
+        for sheet in sheets(named, SWAPS_IN_A_ROW, MOST_CHANGED):
+            cv2.imwrite(str(out / f"{name}_changed.jpg"), sheet)
+        texts.append(f"{title}\n{plain_text(table)}")
     if not texts:
         raise BadArgument(f"'{first}' and '{second}' have no swap in common; evaluate the same folders twice")
     (out / "compare.html").write_text(page("Two evaluations", parts, styles), encoding="utf-8")
@@ -84,10 +90,10 @@ def differences_table(pairs: Sequence[PairOfSwaps]) -> Table:
 
 
 def _worse_by(figure: Figure, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """(N,) by how much each swap got worse from `ours` to `theirs`; NaN where one could not be measured."""
-    bad = (np.array([figure.badness(value) for value in values]) for values in (ours, theirs))
-    first, second = (np.where(np.isfinite(values), values, np.nan) for values in bad)
-    return np.asarray(second - first)
+    """(N,) by how much each swap got worse from `ours` to `theirs`: inf if it lost its face, NaN if it could not be measured."""
+    first, second = (np.array([figure.badness(value) for value in values]) for values in (ours, theirs))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(second - first)
 
 
 def _sets_of(folder: Path) -> dict[str, str]:
@@ -116,7 +122,9 @@ def _most_changed(pairs: Sequence[PairOfSwaps], results: Sequence[Path]) -> list
 
 def _strip(swap: ScoredSwap, photos: Path, results: Sequence[Path]) -> Image:
     """Source, target, A, B, cut to the face; a photo that is no longer there is black."""
-    source, target = (cv2.imread(str(photos / name)) for name in (swap.source, swap.target))
+    source, target = (
+        read_picture(photos / name).bgr if (photos / name).is_file() else None for name in (swap.source, swap.target)
+    )
     first, second = (np.asarray(cv2.imread(str(folder / f"{swap.name}.png"))) for folder in results)
     changed = cv2.absdiff(first, second if target is None else target)
     rows, columns = (np.flatnonzero(changed.max(-1).any(axis)) for axis in (1, 0))
@@ -129,7 +137,7 @@ def _strip(swap: ScoredSwap, photos: Path, results: Sequence[Path]) -> Image:
         cells.append(
             np.zeros_like(cells[0])
             if picture is None
-            else cv2.warpAffine(picture, frame_to_cell, (CELL_PX, CELL_PX), flags=cv2.INTER_AREA)
+            else warp_antialiased(picture, frame_to_cell, (CELL_PX, CELL_PX), cv2.BORDER_REPLICATE)
         )
     return np.hstack(cells)
 

@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from utils.errors import BadArgument, SwapError
 from utils.evaluate.clips import load_swapper
-from utils.evaluate.compare import RESULTS, SETS_FILE, compare_folders
+from utils.evaluate.compare import compare_folders
 from utils.evaluate.figures import FIGURES_BY_NAME, mean_of
 from utils.evaluate.judge import Judge, Seen, swap_photo
 from utils.evaluate.pairs import Label, Pair, SwapPlan, plan_swaps, read_labels
-from utils.evaluate.report import Shown, write_contact_sheets, write_report
+from utils.evaluate.report import RESULTS, SETS_FILE, Shown, write_contact_sheets, write_report
 from utils.evaluate.second_net import open_second_net
 from utils.evaluate.sheets import make_folder, portrait
 from utils.evaluate.tables import (

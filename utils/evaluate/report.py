@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from utils.evaluate.figures import FIGURES, Figure
-from utils.evaluate.sheets import CELL_PX, sheets, write_on
+from utils.evaluate.sheets import CELL_PX, make_folder, sheets, write_on
 from utils.evaluate.tables import (
     ScoredSwap,
     Table,
@@ -25,6 +25,8 @@ from utils.evaluate.tables import (
 )
 from utils.inference.records import Image
 
+RESULTS = "results"  # folder of the swapped photos in a report folder: SET/SOURCE__TARGET.png
+SETS_FILE = "sets.json"  # in a report folder: set -> folder of its photos
 WORST = 10  # swaps that are shown for each figure
 SWAPS_IN_A_ROW, SWAPS_ON_A_SHEET = 2, 12
 JPEG_QUALITY = 85
@@ -94,15 +96,14 @@ def html_strips(strips: Sequence[tuple[str, str]]) -> str:
 
 
 def rank_worst(swaps: Sequence[ScoredSwap], figure: Figure) -> list[int]:
-    """Places of the swaps of which a figure could be measured, the worst first."""
+    """Places of the swaps of which a figure could be measured, the worst first; only the noes if it is a matter of yes or no."""
     values = [figure.badness(figure.of(swap.score)) for swap in swaps]
-    return sorted(
-        (place for place, value in enumerate(values) if not math.isnan(value)), key=lambda place: -values[place]
-    )
+    least = 0.0 if figure.best == "yes" else -math.inf
+    return sorted((place for place, value in enumerate(values) if value > least), key=lambda place: -values[place])
 
 
 def write_contact_sheets(out: Path, name: str, shown: Sequence[Shown]) -> None:
-    """NAME_1.png, NAME_2.png, ... in `out`: all swaps, worst identity first."""
+    """NAME_1.png, NAME_2.png, ... in `out`: all swaps, worst identity first; and worst/NAME_FIGURE.jpg, the worst by every figure."""
     ranked = sorted(shown, key=lambda one: -one.swap.score.to_source)
     strips = [
         write_on(
@@ -113,6 +114,13 @@ def write_contact_sheets(out: Path, name: str, shown: Sequence[Shown]) -> None:
     ]
     for number, sheet in enumerate(sheets(strips, SWAPS_IN_A_ROW, SWAPS_ON_A_SHEET), start=1):
         cv2.imwrite(str(out / f"{name}_{number}.png"), sheet)
+    folder, swaps = make_folder(out / "worst"), [one.swap for one in shown]
+    for figure in FIGURES:
+        strips = [
+            write_on(shown[place].strip, _caption(swaps[place], figure)) for place in rank_worst(swaps, figure)[:WORST]
+        ]
+        for sheet in sheets(strips, SWAPS_IN_A_ROW, WORST):
+            cv2.imwrite(str(folder / f"{name}_{figure.name}.jpg"), sheet)
 
 
 def _section(name: str, number: int, shown: Sequence[Shown]) -> list[str]:
@@ -128,12 +136,11 @@ def _section(name: str, number: int, shown: Sequence[Shown]) -> list[str]:
     parts.append(f"<p>Worst first: source, target, result ({CELL_PX} px each).</p>")
     for figure in FIGURES:
         worst = rank_worst(swaps, figure)[:WORST]
-        if figure.best == "yes":
-            worst = [place for place in worst if figure.of(swaps[place].score) < 1]
         if worst:
-            captions = [
-                (f"s{number}_{place}", f"{swaps[place].name}: {figure.text(figure.of(swaps[place].score))}")
-                for place in worst
-            ]
+            captions = [(f"s{number}_{place}", _caption(swaps[place], figure)) for place in worst]
             parts += [f"<h3>{html.escape(name)}: worst by {html.escape(figure.title)}</h3>", html_strips(captions)]
     return parts
+
+
+def _caption(swap: ScoredSwap, figure: Figure) -> str:
+    return f"{swap.name}: {figure.text(figure.of(swap.score))}"
