@@ -11,7 +11,7 @@ import pytest
 from utils.errors import BadArgument, UnreadableInput
 from utils.evaluate.compare import differences_table
 from utils.evaluate.figures import FIGURES, FIGURES_BY_NAME, GOALS, Goal, goals_of
-from utils.evaluate.intervals import group_difference, holm, mean_difference, resample
+from utils.evaluate.intervals import chance_of, group_difference, holm, mean_difference, resample, shuffle
 from utils.evaluate.judge import NO_FACE, Score
 from utils.evaluate.pairs import Label, plan_swaps, read_labels
 from utils.evaluate.report import html_table, rank_worst
@@ -178,8 +178,17 @@ def test_bootstrap_intervals_hold_the_mean_and_leave_out_what_is_missing():
     inside = np.arange(201) < 100
     gap = group_difference(np.where(inside, values + 1, values), inside, resample(201))
     assert gap.low < 1 < gap.high
-    assert gap.chance < 0.001
+    assert chance_of(np.where(inside, values + 1, values), inside, shuffle(201)) < 0.001
+    assert 0.05 < chance_of(values, inside, shuffle(201)) < 0.95
+    assert chance_of(values, np.zeros(201, bool), shuffle(201)) == 1
     assert np.isnan(group_difference(values, np.zeros(201, bool), resample(201)).value)
+
+
+def test_shuffling_gives_the_exact_chance_whatever_is_missing():
+    values = np.array([9.0, np.nan, 8.0, 1.0, 2.0, np.nan, 3.0])
+    inside = np.array([True, True, True, False, False, False, False])
+    assert chance_of(values, inside, shuffle(7)) == pytest.approx(1 / 10, abs=0.01)  # one of the pairs of five
+    assert chance_of(-values, inside, shuffle(7)) == pytest.approx(1)
 
 
 def test_holm_is_stricter_the_more_is_looked_at():

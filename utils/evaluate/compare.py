@@ -29,7 +29,7 @@ PairOfSwaps = tuple[ScoredSwap, ScoredSwap]
 
 
 def compare_folders(first: Path, second: Path, out: Path) -> str:
-    """Compare the sets of photos that two report folders share; writes compare.html and SET_changed.jpg into `out`.
+    """Compare the sets of photos that two report folders share; writes compare.html and SET_changed.png into `out`.
 
     Returns:
         The tables, as text.
@@ -56,7 +56,7 @@ def compare_folders(first: Path, second: Path, out: Path) -> str:
         parts += ["<h3>Changed most: source, target, A, B</h3>", html_strips(captions)]
         named = [write_on(strip, pair[0].name) for strip, pair in zip(strips, changed, strict=True)]
         for sheet in sheets(named, SWAPS_IN_A_ROW, MOST_CHANGED):
-            cv2.imwrite(str(out / f"{name}_changed.jpg"), sheet)
+            cv2.imwrite(str(out / f"{name}_changed.png"), sheet)
         texts.append(f"{title}\n{plain_text(table)}")
     if not texts:
         raise BadArgument(f"'{first}' and '{second}' have no swap in common; evaluate the same folders twice")

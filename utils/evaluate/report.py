@@ -103,7 +103,7 @@ def rank_worst(swaps: Sequence[ScoredSwap], figure: Figure) -> list[int]:
 
 
 def write_contact_sheets(out: Path, name: str, shown: Sequence[Shown]) -> None:
-    """NAME_1.png, NAME_2.png, ... in `out`: all swaps, worst identity first; and worst/NAME_FIGURE.jpg, the worst by every figure."""
+    """NAME_1.png, NAME_2.png, ... in `out`: all swaps, worst identity first; and worst/NAME_FIGURE.png, the worst by every figure."""
     ranked = sorted(shown, key=lambda one: -one.swap.score.to_source)
     strips = [
         write_on(
@@ -120,7 +120,7 @@ def write_contact_sheets(out: Path, name: str, shown: Sequence[Shown]) -> None:
             write_on(shown[place].strip, _caption(swaps[place], figure)) for place in rank_worst(swaps, figure)[:WORST]
         ]
         for sheet in sheets(strips, SWAPS_IN_A_ROW, WORST):
-            cv2.imwrite(str(folder / f"{name}_{figure.name}.jpg"), sheet)
+            cv2.imwrite(str(folder / f"{name}_{figure.name}.png"), sheet)
 
 
 def _section(name: str, number: int, shown: Sequence[Shown]) -> list[str]:
@@ -130,7 +130,8 @@ def _section(name: str, number: int, shown: Sequence[Shown]) -> list[str]:
     parts += [html_table(means_table(swaps)), f"<p>{html.escape(groups_line(findings))}</p>"]
     if findings:
         parts.append(
-            f"<p>95 % bootstrap intervals over swaps; {html.escape('! after Holm, ~ by the interval alone')}</p>"
+            "<p>95 % bootstrap intervals over swaps; ! significant after Holm, ~ by the interval alone. "
+            "Ratios are compared by how far from 1 they are, in logarithms.</p>"
         )
         parts.append(html_table(groups_table(findings)))
     parts.append(f"<p>Worst first: source, target, result ({CELL_PX} px each).</p>")

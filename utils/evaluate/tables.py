@@ -13,7 +13,7 @@ import numpy as np
 
 from utils.errors import UnreadableInput
 from utils.evaluate.figures import FIGURES, FIGURES_BY_NAME, Goal, goals_of, mean_of, values_of
-from utils.evaluate.intervals import Difference, group_difference, holm, resample
+from utils.evaluate.intervals import Difference, chance_of, group_difference, holm, resample, shuffle
 from utils.evaluate.judge import Score
 
 Table: TypeAlias = list[list[str]]
@@ -126,16 +126,17 @@ def compare_groups(swaps: Sequence[ScoredSwap]) -> list[GroupFinding]:
     """Each group of FEWEST_OF_A_GROUP swaps against all others, in how bad every figure is."""
     if not swaps:
         return []
-    drawn = resample(len(swaps))
+    drawn, orders = resample(len(swaps)), shuffle(len(swaps))
     groups = np.array([swap.group for swap in swaps])
-    findings = []
+    findings, chances = [], []
     for group in sorted(set(groups.tolist()) - {""}):
         inside = groups == group
         if FEWEST_OF_A_GROUP <= inside.sum() < len(swaps):
             for figure in FIGURES:
                 bad = np.array([figure.badness(figure.of(swap.score)) for swap in swaps])
                 findings.append((group, figure.title, group_difference(bad, inside, drawn)))
-    sure = holm([difference.chance for _, _, difference in findings])
+                chances.append(chance_of(bad, inside, orders))
+    sure = holm(chances)
     return [GroupFinding(*finding, sure=holds) for finding, holds in zip(findings, sure, strict=True)]
 
 
@@ -160,9 +161,7 @@ def groups_line(findings: Sequence[GroupFinding]) -> str:
     if not findings:
         return "groups: none are labelled"
     sure = [f"{finding.group} in {finding.figure}" for finding in findings if finding.sure]
-    return (
-        f"groups significantly worse ({len(findings)} comparisons, one-sided, Holm at 5 %): {'; '.join(sure) or 'none'}"
-    )
+    return f"groups significantly worse ({len(findings)} comparisons, shuffled, one-sided, Holm at 5 %): {'; '.join(sure) or 'none'}"
 
 
 def plain_text(table: Table) -> str:
