@@ -17,6 +17,7 @@ from utils.evaluate.clip_quality import mean_colours, measure_clip
 from utils.evaluate.judge import NO_FACE, Judge, Swap, swap_photo
 from utils.evaluate.photos import main
 from utils.evaluate.second_net import INPUT_PX, open_second_net, upright_square
+from utils.evaluate.sheets import CELL_PX
 from utils.inference.alignment import estimate_similarity, transform_points
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.records import AlignedFace, GeneratedFace
@@ -71,7 +72,7 @@ def test_a_report_has_figures_pictures_and_a_page_that_stands_alone(report):
     assert {path.stem for path in (out / "results" / name).iterdir()} == {
         f"{row['source'][:-4]}__{row['target'][:-4]}" for row in rows
     }
-    assert cv2.imread(str(out / f"{name}_1.png")).shape[1] == 6 * 224
+    assert cv2.imread(str(out / f"{name}_1.png")).shape[1] == 6 * CELL_PX
 
 
 def test_two_reports_side_by_side_show_what_changed(report, tmp_path, capsys):

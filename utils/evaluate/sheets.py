@@ -12,13 +12,14 @@ from utils.errors import UnwritableOutput
 from utils.inference.alignment import warp_antialiased
 from utils.inference.records import Face, Image
 
-CELL_PX = 224
+CELL_PX = 256
+AROUND_FACE = 1.35  # side of a cell in the longer side of the face's box
 
 
 def portrait(image: Image, face: Face) -> Image:
     """(CELL_PX, CELL_PX, 3) around a face."""
     left, top, right, bottom = face.box
-    scale = CELL_PX / (1.7 * max(right - left, bottom - top))
+    scale = CELL_PX / (AROUND_FACE * max(right - left, bottom - top))
     centre = np.array([(left + right) / 2, (top + bottom) / 2 - 0.08 * (bottom - top)])
     frame_to_cell = np.array([[scale, 0, CELL_PX / 2 - scale * centre[0]], [0, scale, CELL_PX / 2 - scale * centre[1]]])
     return warp_antialiased(image, frame_to_cell, (CELL_PX, CELL_PX), cv2.BORDER_REPLICATE)
