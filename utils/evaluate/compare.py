@@ -23,7 +23,7 @@ from utils.pictures import read_picture
 
 MOST_CHANGED = 16  # swaps of each set that are shown
 SAME = 1e-9  # a figure that changes by less has not
-MARGIN = 0.3  # around what two results differ in
+MARGIN = 0.12  # around what two results differ in
 
 PairOfSwaps = tuple[ScoredSwap, ScoredSwap]
 
