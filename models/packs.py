@@ -177,6 +177,7 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
     from coordinate_reg.mesh_points import CHEEKS, RIGID
     from insightface_func.blaze_face import BlazeFaceDetector
     from models.mesh.generator import YAW_LIMITS_DEG, MeshGenerator
+    from models.mesh.shape import measure_openings
     from models.mesh.surface import MeshSurface
     from utils.inference.records import FadeLimits, ModelPack
     from utils.inference.steadying.landmark_smoothing import LandmarkSmoother
@@ -211,4 +212,5 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
         make_smoother=partial(LandmarkSmoother, RIGID),
         fade_limits=FadeLimits(MIN_FACE_PX, YAW_LIMITS_DEG, CHEEKS),
         surface=MeshSurface(triangles, np.load(builtin_file("face_mesh_layout.npy"))),
+        measure_openings=measure_openings,
     )

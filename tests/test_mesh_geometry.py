@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinate_reg.mesh_points import EYES, LANDMARK_COUNT, OVAL, VERTEX_COUNT
+from coordinate_reg.mesh_points import (
+    EYES,
+    LANDMARK_COUNT,
+    LIP_OPENING,
+    LIPS,
+    MOUTH_LEFT,
+    MOUTH_RIGHT,
+    OVAL,
+    VERTEX_COUNT,
+)
 from models.mesh.canvas import (
     CELLS,
     choose_area,
@@ -16,12 +25,13 @@ from models.mesh.canvas import (
     resize_points,
 )
 from models.mesh.raster import draw_triangle_ids, interpolate, triangle_affines
-from models.mesh.shape import blend_shape, eye_opening
+from models.mesh.shape import blend_shape, eye_opening, measure_openings
 from models.mesh.texture import measure_visibility, weigh_own_half
 from models.mesh.topology import build_topology
 from tests.test_mesh_topology import TRIANGLES
 from utils.inference.alignment import estimate_similarity, scale_of, transform_points
 from utils.inference.image_processing import find_faces
+from utils.inference.records import Openings
 
 angles = st.floats(-np.pi, np.pi)
 scales = st.floats(0.05, 20)
@@ -197,13 +207,34 @@ def test_a_blink_stays_a_blink(face_points, topology):
         assert eye_opening(blended, eye) <= eye_opening(blinking, eye) + 0.01
 
 
-@given(st.floats(0.2, 1.2))
-def test_both_eyes_open_alike(face_points, topology, share):
-    """Whatever the target's eyes do, their difference in opening does not grow by more than the stretch allows."""
-    target = close_eyes(face_points, share)
-    blended = blend_shape(target, face_points, topology)
-    ratios = [eye_opening(blended, eye) / eye_opening(target, eye) for eye in EYES]
-    assert ratios[0] == pytest.approx(ratios[1], rel=0.12)
+@given(st.floats(0.5, 1.2))
+def test_eyes_open_as_the_targets_whatever_the_sources_do(face_points, topology, share):
+    """But for the width of the source's eyes, which is taken over with their height."""
+    blended = blend_shape(face_points, close_eyes(face_points, share), topology)
+    for eye in EYES:
+        assert eye_opening(blended, eye) == pytest.approx(eye_opening(face_points, eye), rel=0.02)
+
+
+@given(st.floats(-0.06, 0.1), st.floats(-0.06, 0.1), st.floats(-0.05, 0.1))
+def test_eyes_and_mouth_are_opened_by_what_is_added(face_points, topology, right, left, mouth):
+    talking = face_points.copy()
+    lower = [vertex for place, vertex in enumerate(LIPS) if place % 20 in range(1, 10)]
+    talking[lower, 1] += 0.15 * np.linalg.norm(talking[MOUTH_LEFT] - talking[MOUTH_RIGHT])
+    before = measure_openings(blend_shape(talking, talking, topology))
+    after = measure_openings(blend_shape(talking, talking, topology, Openings(right, left, mouth)))
+    assert after.right - before.right == pytest.approx(right, abs=0.015)
+    assert after.left - before.left == pytest.approx(left, abs=0.015)
+    assert after.mouth - before.mouth == pytest.approx(mouth, abs=0.015)
+
+
+def test_closed_eyes_and_lips_are_not_opened_by_what_is_added(face_points, topology):
+    asleep = close_eyes(face_points, 0.15)
+    asleep[LIP_OPENING[1]] = asleep[LIP_OPENING[0]]
+    opened = measure_openings(blend_shape(asleep, asleep, topology, Openings(0.1, 0.1, 0.1)))
+    closed = measure_openings(asleep)
+    assert opened.right == pytest.approx(closed.right, abs=0.01)
+    assert opened.left == pytest.approx(closed.left, abs=0.01)
+    assert opened.mouth == pytest.approx(closed.mouth, abs=0.01)
 
 
 def test_visibility_falls_on_the_side_that_is_turned_away(face_points, topology):

@@ -6,6 +6,7 @@ import numpy as np
 
 from coordinate_reg.mesh_points import (
     EYES,
+    LIP_OPENING,
     LIP_TOP,
     LIPS,
     LIPS_OUTER,
@@ -18,21 +19,32 @@ from coordinate_reg.mesh_points import (
     EyeIndices,
 )
 from models.mesh.topology import MeshTopology
-from utils.inference.records import Points
+from utils.inference.records import Openings, Points
 
+UNCHANGED = Openings()
 EYE_SIZE_RANGE = (0.8, 1.25)
 MOUTH_SIZE_RANGE = (0.85, 1.18)
 MOUTH_SIZE_SHARE = 0.5  # of the difference in mouth width that is taken over: a smile is wide, too
 BROW_RAISE_SHARE = 0.75  # of the brows' own height that is taken over: the rest is expression
-OPENING_POWER = 0.4  # share of the source's habitual eye opening, in logarithms
-OPENING_RANGE = (0.75, 1.45)
+OPENING_STRETCH_RANGE = (-0.35, 0.5)  # of an eye's height
+MOUTH_PARTED = 0.02  # gap over width from which on lips count as parted
+LIP_SIDES = np.array(([1] * 11 + [-1] * 9) * 4)  # 1 for the lower lip, -1 for the upper one, in the order of LIPS
 BLINK_OPENING = (0.08, 0.16)  # height / width of the eyes: closed below, taken over in full above
 RING_WEIGHTS = (1.0, 0.7, 0.35)  # lid line and the two rings around it
 LID_REACH = 0.25  # of the eye's width: farther landmarks move no more than these
 
 
-def blend_shape(target: Points, source: Points, topology: MeshTopology) -> Points:
-    """(478, 3) landmarks of the result on the target's canvas; `source` is on a canvas of that size, too."""
+def blend_shape(target: Points, source: Points, topology: MeshTopology, added: Openings = UNCHANGED) -> Points:
+    """Landmarks of the result.
+
+    Args:
+        target, source: (478, 3), on canvases of one size.
+        topology: of the mesh.
+        added: by how much farther eyes and mouth are opened than the target's.
+
+    Returns:
+        (478, 3) on the target's canvas.
+    """
     rotation, offset = _pose(source, target)
     posed = source @ rotation.T + offset
     away = posed - target
@@ -45,7 +57,8 @@ def blend_shape(target: Points, source: Points, topology: MeshTopology) -> Point
         brow = list(eye.brow)
         displacement[brow, 1] += (1 - BROW_RAISE_SHARE) * (displacement[eye.inner, 1] - displacement[brow, 1])
     displacement[list(LIPS)] = _move_mouth(target, posed)
-    _open_eyes(displacement, target, source)
+    _open_eyes(displacement, target, added)
+    _open_mouth(displacement, target, added.mouth)
     displacement[list(OVAL)] = 0
     displacement[:VERTEX_COUNT] = topology.spread @ displacement[:VERTEX_COUNT]
     return target + displacement
@@ -91,14 +104,21 @@ def eye_opening(points: Points, eye: EyeIndices) -> float:
     return float(np.linalg.norm(points[eye.upper, :2] - points[eye.lower, :2])) / width
 
 
-def _open_eyes(displacement: Points, target: Points, source: Points) -> None:
-    """Add a little of the source's own eye opening to `displacement`: the same for both eyes, and nothing on a blink."""
-    target_opening = float(np.mean([eye_opening(target, eye) for eye in EYES]))
-    source_opening = float(np.mean([eye_opening(source, eye) for eye in EYES]))
+def measure_openings(points: Points) -> Openings:
+    """How far eyes and mouth are open in (478, 3) landmarks."""
+    upper, lower = (points[index, :2] for index in LIP_OPENING)
+    width = max(float(np.linalg.norm(points[MOUTH_LEFT, :2] - points[MOUTH_RIGHT, :2])), 1e-6)
+    right, left = (eye_opening(points, eye) for eye in EYES)
+    return Openings(right, left, float(np.linalg.norm(upper - lower)) / width)
+
+
+def _open_eyes(displacement: Points, target: Points, added: Openings) -> None:
+    """Open the eyes by so much more, in place; less on a blink, so that a closed eye stays closed."""
     closed, opened = BLINK_OPENING
-    awake = float(np.clip((min(target_opening, source_opening) - closed) / (opened - closed), 0, 1))
-    stretch = np.clip((source_opening / max(target_opening, 1e-6)) ** OPENING_POWER, *OPENING_RANGE) - 1
-    for eye in EYES:
+    for eye, more in zip(EYES, (added.right, added.left), strict=True):
+        opening = eye_opening(target, eye)
+        awake = float(np.clip((opening - closed) / (opened - closed), 0, 1))
+        stretch = awake * float(np.clip(more / max(opening, 1e-6), *OPENING_STRETCH_RANGE))
         corners = target[[eye.outer, eye.inner], :2]
         across = corners[0] - corners[1]
         width = max(float(np.linalg.norm(across)), 1e-6)
@@ -107,4 +127,20 @@ def _open_eyes(displacement: Points, target: Points, source: Points) -> None:
             lids = list(eye.halo[16 * ring : 16 * ring + 16])
             height = (target[lids, :2] - corners.mean(0)) @ upright
             reach = np.clip(height, -LID_REACH * width, LID_REACH * width)
-            displacement[lids, :2] += awake * weight * stretch * reach[:, None] * upright
+            displacement[lids, :2] += weight * stretch * reach[:, None] * upright
+
+
+def _open_mouth(displacement: Points, target: Points, more: float) -> None:
+    """Part the lips by `more`, in widths of the mouth, in place; closed lips stay closed."""
+    corners = target[[MOUTH_RIGHT, MOUTH_LEFT], :2]
+    along = corners[1] - corners[0]
+    width = max(float(np.linalg.norm(along)), 1e-6)
+    along /= width
+    down = np.array([-along[1], along[0]])
+    upper, lower = (target[index, :2] for index in LIP_OPENING)
+    gap = float((lower - upper) @ down)
+    step = max(more * width, -max(gap, 0.0))
+    step *= float(np.clip(gap / width / MOUTH_PARTED, 0, 1))
+    place = 2 * ((target[list(LIPS), :2] - corners.mean(0)) @ along) / width
+    reach = np.clip(1 - place**2, 0, 1) * LIP_SIDES / 2
+    displacement[list(LIPS), :2] += step * reach[:, None] * down

@@ -13,7 +13,7 @@ from utils.errors import NoFaceFound
 from utils.files import finished_file, refuse_to_overwrite, writing
 from utils.inference.core import Analysis, generate_faces, model_inference
 from utils.inference.image_processing import find_faces
-from utils.inference.plan import SwapCount, plan_records
+from utils.inference.plan import SwapCount, chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
 from utils.inference.tracking.matching import cosine_similarities
@@ -140,7 +140,8 @@ class FaceSwapper:
         seen = list(analysis.analyse([(0, image)]))
         casting = request.cast(analysis, self.pack.detector.det_thresh)
         tracks, size = analysis.tracker.tracks, (image.shape[1], image.shape[0])
-        (record,) = plan_records(seen, tracks, casting, self.pack, size, None)
+        choose = chooser(self.pack, sources, lambda _: image)
+        (record,) = plan_records(seen, tracks, casting, self.pack, size, choose)
         count = SwapCount()
         count.add(record)
         result = next(model_inference([(image, record)], self.pack, sources, self.batch_size, self.strength))

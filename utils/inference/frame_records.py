@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.occlusion.appearance import pack_texels, unpack_texels
-from utils.inference.records import UNTREATED, Appearance, Face, MaskParameters, Treatment
+from utils.inference.records import UNTREATED, Appearance, Face, MaskParameters, Openings, Treatment
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +118,7 @@ def _recorded_to_json(recorded: RecordedFace) -> dict[str, Any]:
         "strength": treatment.strength,
         "motion": treatment.motion,
         "mask": None if treatment.mask_parameters is None else asdict(treatment.mask_parameters),
+        "openings": astuple(treatment.openings),
         **face_to_json(recorded.face),
         "appearance": None if look is None else {"png": _text(look.png), "seen": _text(look.seen)},
         "occluded": None if treatment.occluded is None else _text(pack_texels(treatment.occluded)),
@@ -128,6 +129,7 @@ def _recorded_from_json(fields: dict[str, Any]) -> RecordedFace:
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
     look, texels = fields["appearance"], fields["occluded"]
     occluded = None if texels is None else unpack_texels(_bytes(texels))
-    treatment = Treatment(mask_parameters, fields["strength"], tuple(fields["motion"]), occluded)
+    openings = Openings(*fields["openings"])
+    treatment = Treatment(mask_parameters, openings, fields["strength"], tuple(fields["motion"]), occluded)
     appearance = None if look is None else Appearance(_bytes(look["png"]), _bytes(look["seen"]))
     return RecordedFace(face_from_json(fields), fields["track"], fields["source"], treatment, appearance)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from utils.inference.calibration import match_openings
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face
 from utils.inference.occlusion.clear_face import ClearFace
 from utils.inference.occlusion.marking import mark_occlusions
-from utils.inference.records import Identity, Image, MaskParameters, ModelPack
+from utils.inference.records import Identity, Image, ModelPack, Treatment
 from utils.inference.steadying.record_smoothing import fade_records, measure_motion, smooth_records
 from utils.inference.tracking.gaps import fill_gaps
 from utils.inference.tracking.people import Casting
@@ -20,6 +21,8 @@ from utils.inference.tracking.tracks import FaceTrack
 
 FrameReader = Callable[[int], Image]
 """The upright frame, (H, W, 3) BGR uint8, with a time stamp."""
+Choose = Callable[[FrameRecord, RecordedFace], Treatment | None]
+"""What is decided in one frame for all that follow of its track; None if that frame is not fit for it, and the next is to be asked."""
 
 
 @dataclass
@@ -41,7 +44,7 @@ def plan_records(
     casting: Casting,
     pack: ModelPack,
     frame_size: tuple[int, int],
-    choose_mask: Callable[[FrameRecord, RecordedFace], MaskParameters | None] | None,
+    choose: Choose | None,
     clear_faces: Mapping[int, ClearFace] | None = None,
 ) -> Iterator[FrameRecord]:
     """Decide what becomes of every face.
@@ -52,14 +55,14 @@ def plan_records(
         casting: who gets which source.
         pack: the loaded models, of which the smoother and the limits count here.
         frame_size: width and height in pixels.
-        choose_mask: decides a track's mask from the first frame in which it is swapped; None leaves every mask to the generator.
+        choose: decides what must not change within a track; None leaves all to the generator.
         clear_faces: by track, what occluders are found by; see `learn_clear_faces`. None takes every face to be whole.
     """
     cast = fill_gaps(give_sources(records, tracks, casting))
     moving = measure_motion(smooth_records(cast, pack.make_smoother))
     faded = fade_records(moving, frame_size, pack.fade_limits)
     planned = mark_occlusions(faded, clear_faces or {})
-    return planned if choose_mask is None else _keep_masks(planned, choose_mask)
+    return planned if choose is None else _keep_choices(planned, choose)
 
 
 def give_sources(
@@ -75,28 +78,38 @@ def give_sources(
         yield replace(record, faces=tuple(faces))
 
 
-def _keep_masks(
-    records: Iterable[FrameRecord], choose_mask: Callable[[FrameRecord, RecordedFace], MaskParameters | None]
-) -> Iterator[FrameRecord]:
-    chosen: dict[int, MaskParameters | None] = {}
+def _keep_choices(records: Iterable[FrameRecord], choose: Choose) -> Iterator[FrameRecord]:
+    chosen: dict[int, Treatment] = {}
     for record in records:
         for _, recorded in record.swaps:
-            if recorded.track not in chosen:
-                chosen[recorded.track] = choose_mask(record, recorded)
-        faces = tuple(recorded.treated(mask_parameters=chosen.get(recorded.track)) for recorded in record.faces)
-        yield replace(record, faces=faces)
+            if recorded.track not in chosen and (choice := choose(record, recorded)) is not None:
+                chosen[recorded.track] = choice
+        yield replace(record, faces=tuple(_kept(recorded, chosen.get(recorded.track)) for recorded in record.faces))
 
 
-def mask_chooser(
-    pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader
-) -> Callable[[FrameRecord, RecordedFace], MaskParameters | None] | None:
-    """How the masks of a video are chosen; None for a generator that decides each mask from its own frame."""
-    if not pack.generator.keeps_masks:
+def _kept(recorded: RecordedFace, choice: Treatment | None) -> RecordedFace:
+    if choice is None:
+        return recorded
+    return recorded.treated(mask_parameters=choice.mask_parameters, openings=choice.openings)
+
+
+def chooser(pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader) -> Choose | None:
+    """How it is decided what must not change within a track; None if the pack decides everything from each frame alone."""
+    if pack.generator.keeps_masks:
+
+        def choose_mask(record: FrameRecord, recorded: RecordedFace) -> Treatment:
+            assert recorded.source is not None
+            aligned = crop_face(frame_at(record.pts), recorded.face, pack, record.index)
+            return Treatment(pack.generator.choose_mask(aligned, sources[recorded.source]))
+
+        return choose_mask
+    if pack.measure_openings is None:
         return None
 
-    def choose(record: FrameRecord, recorded: RecordedFace) -> MaskParameters | None:
+    def choose_openings(record: FrameRecord, recorded: RecordedFace) -> Treatment | None:
         assert recorded.source is not None
-        aligned = crop_face(frame_at(record.pts), recorded.face, pack, record.index)
-        return pack.generator.choose_mask(aligned, sources[recorded.source])
+        identity = sources[recorded.source]
+        openings = match_openings(frame_at(record.pts), recorded.face, pack, identity, record.index)
+        return None if openings is None else Treatment(openings=openings)
 
-    return choose
+    return choose_openings

@@ -85,6 +85,15 @@ class MaskParameters:
     brow_factor: float
 
 
+@dataclass(frozen=True)
+class Openings:
+    """How far the right eye, the left eye and the mouth are open, or how much farther they are to be: height over width of each."""
+
+    right: float = 0.0
+    left: float = 0.0
+    mouth: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Appearance:
     """How a face looks, laid flat by a `Surface` and compressed; see `utils.inference.occlusion.appearance`.
@@ -104,12 +113,14 @@ class Treatment:
 
     Attributes:
         mask_parameters: what `Generator.choose_mask` said at the beginning of the track; None leaves it to the generator.
+        openings: by how much farther eyes and mouth are drawn open than in the target; see `utils.inference.calibration`.
         strength: how much of the swap is to be seen, in [0, 1]; 0 leaves the frame as it is.
         motion: of the face at this frame, in pixels a frame; (0, 0) in a photo.
         occluded: which texels of the pack's surface something in front hides; None if none are.
     """
 
     mask_parameters: MaskParameters | None = None
+    openings: Openings = Openings()
     strength: float = 1.0
     motion: Motion = (0.0, 0.0)
     occluded: Texels | None = None
@@ -269,6 +280,7 @@ class ModelPack:
         fade_limits: what the generator can do.
         settings: what else its answers depend on, in words.
         surface: lays faces flat, so that occluders can be found; None if they are not looked for.
+        measure_openings: reads off dense landmarks how far eyes and mouth are open; None if the generator does not draw them by landmarks.
     """
 
     name: str
@@ -282,3 +294,4 @@ class ModelPack:
     fade_limits: FadeLimits
     settings: str = ""
     surface: Surface | None = None
+    measure_openings: Callable[[Points], Openings] | None = None

@@ -19,7 +19,7 @@ from utils.inference.core import Analysis, lay_flat
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.overlap import ahead
-from utils.inference.plan import SwapCount, mask_chooser, plan_records
+from utils.inference.plan import SwapCount, chooser, plan_records
 from utils.inference.records import Identity, Image, ModelPack
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
@@ -108,7 +108,7 @@ def plan_video(
     def frame_at(pts: int) -> Image:
         return next(image for _, image in get_target(video, pts, max_frames=1))
 
-    choose_mask = mask_chooser(pack, sources, frame_at)
+    choose = chooser(pack, sources, frame_at)
     size = (video.width, video.height)
     clear_faces = (
         learn_clear_faces(read_records(workspace.seen), casting.source_of_track, pack.surface) if pack.surface else None
@@ -116,7 +116,7 @@ def plan_video(
     count = SwapCount()
     with workspace.planned.open("w", encoding="utf-8") as file:
         seen = read_records(workspace.seen)
-        for record in plan_records(seen, tracks, casting, pack, size, choose_mask, clear_faces):
+        for record in plan_records(seen, tracks, casting, pack, size, choose, clear_faces):
             write_record(file, record)
             count.add(record)
     return count

@@ -1,0 +1,80 @@
+"""Expression, checked on the result: what the landmarker reads off a swapped face is compared with what it reads off the target.
+
+Two persons' lids and lips are not drawn alike, so a face that has the target's landmarks on the source's skin may look as if it squinted
+or winked. The difference hardly changes within a track: it is measured once, in a photo or in a frame of a video, and drawn less of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.inference.image_processing import confirm_faces, crop_face, detect_faces, get_final_image
+from utils.inference.records import Face, Identity, Image, ModelPack, Openings, Points, Treatment
+
+ROUNDS = 2  # the first takes away most of the difference
+SHIFTS_PX = (
+    (0, 0),
+    (2, 0),
+    (0, 2),
+)  # the landmarker's answer trembles with the place of the face: medians over some places
+AROUND = 1.5  # sides of the face's box on each side of its middle that are looked at
+CLOSED = 0.12  # opening of an eye below which nothing can be learnt from it
+LARGEST_STEP = 0.15  # of one round
+
+Measure = Callable[[Points], Openings]
+
+
+def match_openings(frame: Image, face: Face, pack: ModelPack, identity: Identity, seed: int) -> Openings | None:
+    """By how much farther eyes and mouth must be drawn open, so that the result looks as far open as the target.
+
+    Args:
+        frame: (H, W, 3) BGR uint8.
+        face: in it.
+        pack: the loaded models.
+        identity: who `face` is to become.
+        seed: number of the frame.
+
+    Returns:
+        0 for an eye that is closed; None if the frame cannot tell, as the face is not found again.
+    """
+    measure = pack.measure_openings
+    wanted = None if measure is None else _look(frame, face, pack, measure)
+    if measure is None or wanted is None:
+        return None
+    tells = np.append(wanted[:2] > CLOSED, True)
+    added = np.zeros(3)
+    for _ in range(ROUNDS):
+        aligned = crop_face(frame, face, pack, seed, Treatment(openings=Openings(*added)))
+        result = get_final_image(frame, [aligned], pack.generator.generate([aligned], [identity]))
+        found = _look(result, face, pack, measure)
+        if found is None:
+            return None
+        added += tells * np.clip(wanted - found, -LARGEST_STEP, LARGEST_STEP)
+    return Openings(*added.tolist())
+
+
+def _look(image: Image, face: Face, pack: ModelPack, measure: Measure) -> NDArray[np.float64] | None:
+    """(3,) right eye, left eye and mouth as far open as `face` is seen to be in `image`; None if it is not found there."""
+    centre = (face.box[:2] + face.box[2:]) / 2
+    reach = AROUND * float((face.box[2:] - face.box[:2]).max())
+    left, top = np.maximum(centre - reach, 0).astype(int).tolist()
+    right, bottom = np.ceil(centre + reach).astype(int).tolist()
+    seen = []
+    for x, y in SHIFTS_PX:
+        origin = np.array([left + x, top + y])
+        part = np.ascontiguousarray(image[origin[1] : bottom, origin[0] : right])
+        faces, _ = confirm_faces(part, pack, detect_faces(part, pack, thorough=False))
+        near = min(faces, key=lambda found: _distance(found, face, origin), default=None)
+        if near is None or near.landmarks is None or _distance(near, face, origin) > reach / (2 * AROUND):
+            return None
+        openings = measure(near.landmarks)
+        seen.append((openings.right, openings.left, openings.mouth))
+    return np.asarray(np.median(seen, 0))
+
+
+def _distance(found: Face, face: Face, origin: NDArray[np.int_]) -> float:
+    """Mean distance of the keypoints; `found` is in the pixels of a part of the picture that begins at `origin`."""
+    return float(np.linalg.norm(found.keypoints + origin - face.keypoints, axis=1).mean())
