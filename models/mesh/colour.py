@@ -15,6 +15,11 @@ from utils.inference.records import Image
 Channels: TypeAlias = NDArray[np.floating]
 """A number for each channel: (3,)."""
 
+TONES = np.array(
+    ((0.114, 0.587, 0.299), (0.0, -1.0, 1.0), (-1.0, 1.0, 0.0))
+)  # lightness, red over green, green over blue
+TONE_FLOOR = 6.0  # grey levels added before the logarithm, so that noise in the dark stays small
+TONE_WHITE = 255 + TONE_FLOOR
 SKIN_SPREAD_FLOOR = (7.0, 3.5, 3.5)  # L, a, b: no skin is taken to be more uniform than this
 SKIN_SHADOW_WEIGHT, SKIN_LIGHT_WEIGHT = 0.7, 0.5  # lightness varies over a face more than colour does
 SKIN_INSIDE, SKIN_OUTSIDE = 2.24, 4.48  # deviations up to which a pixel is skin, and from which on it is not
@@ -32,6 +37,26 @@ def from_lab(lab: FloatImage) -> FloatImage:
     """CIELAB to BGR in 0..255, clipped to what can be shown."""
     bgr = cv2.cvtColor(lab, cv2.COLOR_LAB2BGR)
     bgr *= 255
+    return np.clip(bgr, 0, 255, out=bgr)
+
+
+def to_tones(bgr: Image | FloatImage) -> FloatImage:
+    """BGR in 0..255 to natural logarithms: of lightness (0 is white), of red over green, and of green over blue.
+
+    Light and pigment act as factors, which are sums here: what a shadow or a brow takes from pale skin, it takes from dark skin, too,
+    and a darker skin differs by nearly the same vector everywhere.
+    Source: Tsumura et al. 1999, "Independent-component analysis of skin color image".
+    """
+    tones = np.add(bgr, TONE_FLOOR, dtype=np.float32)
+    tones *= 1 / TONE_WHITE
+    return cv2.transform(cv2.log(tones, dst=tones), TONES)
+
+
+def from_tones(tones: FloatImage) -> FloatImage:
+    """The way back from `to_tones`: BGR in 0..255, clipped to what can be shown."""
+    bgr = cv2.exp(cv2.transform(tones, np.linalg.inv(TONES)))
+    bgr *= TONE_WHITE
+    bgr -= TONE_FLOOR
     return np.clip(bgr, 0, 255, out=bgr)
 
 
@@ -94,4 +119,4 @@ def ranked(values: NDArray[np.float32], share: float) -> NDArray[np.float32]:
 
 def spread_ratio(wanted: float, present: float, low: float, high: float) -> float:
     """Standard deviation wanted over that present, bounded."""
-    return float(np.clip(wanted / (present + 1e-3), low, high))
+    return float(np.clip(wanted / (present + 1e-4), low, high))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import LANDMARK_COUNT
 from models.mesh.canvas import FloatImage, Portrait, choose_size, cut_out, estimate_frame_to_canvas
-from models.mesh.colour import from_lab, is_grey
+from models.mesh.colour import from_tones, is_grey, to_lab
 from models.mesh.detail import FEATURES, SKIN, emphasise, match_detail
 from models.mesh.eyes import give_source_eyes, lay_in, warp_opening
 from models.mesh.masks import analyse, make_mask
@@ -100,11 +100,12 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
         [(drawing.warp(skin.skin, shift), share) for (skin, share), shift in zip(shares, to_skins, strict=True)]
     )
     seen = analyse(target, warped, drawing, aligned.visible)
+    mask = make_mask(seen)
     area, points = drawing.area, drawing.points
     below = area.of(target.image)
-    result = from_lab(apply_tone(warped, estimate_tone(seen)))
+    result = from_tones(apply_tone(warped, estimate_tone(seen, mask)))
     *eyes, mouth = (warp_opening(target.image, drawing, to_target, ring) for ring in OPENINGS)
-    photo, grey = best.sized(size).photo, is_grey(seen.target)
+    photo, grey = best.sized(size).photo, is_grey(to_lab(seen.target))
     for patch in (*give_source_eyes(eyes, points, photo, best.eyes_lit, best.eye_colours, grey), mouth):
         lay_in(result, patch, drawing.origin)
     motion = aligned.frame_to_crop[:, :2] @ np.array(aligned.treatment.motion)
@@ -112,7 +113,7 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
     result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
     lay_in(result, mouth, drawing.origin)  # again: it has the target's motion and detail already
-    return _join(result, target.image, make_mask(seen), drawing, aligned.visible)
+    return _join(result, target.image, mask, drawing, aligned.visible)
 
 
 def _choose_skins(

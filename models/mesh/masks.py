@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import CHEEKS_AND_NOSE, EYES, FACE_CORE, LIPS_INNER, LIPS_OUTER, MID_FOREHEAD, OVAL
 from models.mesh.canvas import Area, FloatImage, Pixel, Portrait, resize_points
-from models.mesh.colour import blur, skin_likeness, to_lab
+from models.mesh.colour import blur, from_tones, skin_likeness, to_lab, to_tones
 from models.mesh.raster import fill_polygons
 from models.mesh.render import Drawing
-from utils.inference.records import Mask, Points
+from utils.inference.records import Image, Mask, Points
 
 ANALYSIS_PX = 128  # side of the small canvas
 FEATURE_MARGIN_PX = 3
@@ -34,8 +34,9 @@ class Analysis:
     """A target and the source warped onto it, seen on an area (h, w) of a canvas of ANALYSIS_PX; masks are (h, w) float32.
 
     Attributes:
-        target, warped: (h, w, 3) LAB, averaged over the pixels of the full canvas.
-        target_grain, warped_grain: the same, picked without averaging, so that they have the spread of single pixels.
+        target: (h, w, 3) BGR uint8, averaged over the pixels of the full canvas.
+        warped: (h, w, 3) tones, averaged likewise.
+        target_grain, warped_grain: tones, picked without averaging, so that they have the spread of single pixels.
         target_points, points: (478, 3) landmarks of the target, and of the result, on the whole canvas of ANALYSIS_PX.
         area: of the canvas.
         face: inside the mesh, openings excluded.
@@ -46,7 +47,7 @@ class Analysis:
         target_skin, source_skin: likeness to the skin of each; what is hidden is no skin.
     """
 
-    target: FloatImage
+    target: Image
     warped: FloatImage
     target_grain: FloatImage
     warped_grain: FloatImage
@@ -81,7 +82,7 @@ def analyse(target: Portrait, warped: FloatImage, drawing: Drawing, visible: Mas
 
     Args:
         target: on the full canvas.
-        warped: LAB, of the drawing's area of the full canvas.
+        warped: tones, of the drawing's area of the full canvas.
         drawing: the result's mesh.
         visible: of the full canvas; None if nothing hides the face.
     """
@@ -95,12 +96,12 @@ def analyse(target: Portrait, warped: FloatImage, drawing: Drawing, visible: Mas
     features = cv2.dilate(features, np.ones((FEATURE_MARGIN_PX, FEATURE_MARGIN_PX), np.uint8))
     seen = np.ones_like(face) if visible is None else _shrink(area.of(visible), shape)
     below = area.of(target.image)
-    target_lab, warped_lab = to_lab(_shrink(below, shape)), _shrink(warped, shape)
+    target_small, warped_small = _shrink(below, shape), _shrink(warped, shape)
     plain = 1 - features
     return Analysis(
-        target=target_lab,
-        warped=warped_lab,
-        target_grain=to_lab(_pick(below, shape)),
+        target=target_small,
+        warped=warped_small,
+        target_grain=to_tones(_pick(below, shape)),
         warped_grain=_pick(warped, shape),
         target_points=target_points,
         points=points,
@@ -110,8 +111,8 @@ def analyse(target: Portrait, warped: FloatImage, drawing: Drawing, visible: Mas
         features=features,
         eyes=cv2.dilate(eyes, np.ones((3, 3), np.uint8)),
         visible=seen,
-        target_skin=_find_skin(target_lab, fill(target_points, CHEEKS_AND_NOSE) * plain * seen) * seen,
-        source_skin=_find_skin(warped_lab, fill(points, CHEEKS_AND_NOSE) * plain),
+        target_skin=_find_skin(to_lab(target_small), fill(target_points, CHEEKS_AND_NOSE) * plain * seen) * seen,
+        source_skin=_find_skin(to_lab(from_tones(warped_small)), fill(points, CHEEKS_AND_NOSE) * plain),
     )
 
 

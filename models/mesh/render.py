@@ -90,7 +90,7 @@ def _way_to(corners: Points, points: Points, ids: IdMap, topology: MeshTopology)
     shift = corners[:, :2] - points[: len(corners), :2]
     planes = interpolate(ids, triangle_affines(points, topology.closed, shift))
     size = ids.shape[0]
-    return _continue(cv2.merge(planes), ids, RIM_PX / COARSE_PX * size) + pixel_grid((size, size))
+    return continue_beyond(cv2.merge(planes), ids, RIM_PX / COARSE_PX * size) + pixel_grid((size, size))
 
 
 def _sample(image: Image, way: Way) -> Image:
@@ -102,10 +102,10 @@ def _spread_weight(own_weight: NDArray[np.float64], points: Points, topology: Me
     ids = draw_triangle_ids(points, topology.closed, COARSE_PX)
     (weight,) = interpolate(ids, triangle_affines(points, topology.closed, own_weight[:, None]))
     spread = masked_blur(np.clip(weight, 0, 1), (ids > 0).astype(np.float32), MIRROR_EDGE_PX)
-    return np.clip(_continue(spread, ids, RIM_PX), 0, 1)
+    return np.clip(continue_beyond(spread, ids, RIM_PX), 0, 1)
 
 
-def _continue(values: FloatImage, ids: IdMap, reach_px: float) -> FloatImage:
+def continue_beyond(values: FloatImage, ids: IdMap, reach_px: float) -> FloatImage:
     """Beyond the mesh, for about `reach_px`, `values` (H, W) or (H, W, C) go on as they are at its rim."""
     inside = (ids > 0).view(np.uint8)
     around = masked_blur(values, inside.astype(np.float32), reach_px / 3)
@@ -165,7 +165,7 @@ class Drawing:
             picture: (T, T, C).
             shift: to its landmarks, from `shifts_to`.
         """
-        way = follow(_continue(shift, self.ids, EDGE_PX), self.origin, picture.shape[0] / self.size)
+        way = follow(continue_beyond(shift, self.ids, EDGE_PX), self.origin, picture.shape[0] / self.size)
         return cv2.remap(picture, way, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import EYES, FACING, LANDMARK_COUNT, VERTEX_COUNT
+from models.mesh.albedo import even_light
 from models.mesh.canvas import FloatImage, Portrait, choose_size, cut_out, estimate_frame_to_canvas, resize_points
-from models.mesh.colour import to_lab
+from models.mesh.colour import to_tones
 from models.mesh.eyes import EyeColour, are_eyes_lit, measure_eye_colour
 from models.mesh.raster import draw_triangle_ids
 from models.mesh.render import complete_skin
@@ -59,7 +60,7 @@ class SizedTexture:
 
     Attributes:
         photo: of the source.
-        skin: (T, T, 3) LAB float32, complete.
+        skin: (T, T, 3) tones, see `to_tones`, complete.
         skin_points: (478, 3) its landmarks in pixels of the canvas, not of `skin`.
     """
 
@@ -89,7 +90,7 @@ class SourceTexture:
         """For canvases of `size` pixels; kept for the next frames, in which faces are about as large."""
         found = self._sized.get(size)
         if found is None:
-            skin = to_lab(self.skin.portrait_for(size).image)
+            skin = to_tones(self.skin.portrait_for(size).image)
             found = SizedTexture(self.photo.portrait_for(size), skin, self.skin.points_at(size))
             if len(self._sized) >= KEPT_SIZES:
                 self._sized.clear()
@@ -109,10 +110,11 @@ def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
     size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
     frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
     photo = Portrait(cut_out(view.image, frame_to_canvas, size), transform_points(frame_to_canvas, landmarks))
+    even = even_light(photo, topology)
     own_weight = weigh_own_half(measure_visibility(photo.points, topology, size), topology)
     return SourceTexture(
         photo=_build_pyramid(photo),
-        skin=_build_pyramid(complete_skin(photo, own_weight, topology)),
+        skin=_build_pyramid(complete_skin(even, own_weight, topology)),
         eyes_lit=are_eyes_lit(photo.image, photo.points),
         eye_colours=tuple(measure_eye_colour(photo.image, photo.points, eye) for eye in EYES),
     )
