@@ -46,7 +46,7 @@ FACE_CORE = (  # a polygon that no hair, hand or collar is expected in: brows, c
     *(32, 211, 210, 214, 207, 187, 123, 116, 143),
 )
 MID_FOREHEAD = (251, 301, 298, 333, 299, 337, 151, 108, 69, 104, 68, 71, 21)  # below most hairlines
-NOSE_TIP, NOSE_BASE, MOUTH_RIGHT, MOUTH_LEFT, LIP_TOP = 4, 2, 61, 291, 0
+NOSE_TIP, NOSE_BASE, MOUTH_RIGHT, MOUTH_LEFT, LIP_TOP, CHIN = 4, 2, 61, 291, 0, 152
 LIP_OPENING = (13, 14)
 CHEEKS = (234, 454)  # right and left end of the face
 FACING = (4, 151, 50, 280)  # nose tip, forehead, cheeks: always turned to the camera when a face is found

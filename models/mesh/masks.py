@@ -25,7 +25,8 @@ FEATURE_MARGIN_PX = 3
 SKIN_BLUR_PX = 0.006 * ANALYSIS_PX
 BAND_BLUR_PX = 0.01 * ANALYSIS_PX
 CLOSED_GAP_PX = ANALYSIS_PX // 40
-OUTLINE_SHARE = 0.98  # the mask's outline is drawn towards its centre
+SURELY_SKIN, STRAND_PX = 0.7, 3
+BELOW_HAIR = (*OVAL[OVAL.index(MID_FOREHEAD[0]) : OVAL.index(MID_FOREHEAD[-1]) + 1], *MID_FOREHEAD[-2:0:-1])
 BORDER_BLUR_PX = 0.021 * ANALYSIS_PX
 
 
@@ -139,17 +140,17 @@ def _find_skin(lab: FloatImage, sampled: FloatImage) -> FloatImage:
 def make_mask(seen: Analysis) -> Mask:
     """(h, w) in [0, 1]: how much of the result replaces the target.
 
-    From the chin to the middle of the forehead; near its border only where both faces show skin, so that hair stays in front. Known
+    From the chin to the hairline; near its border only where both faces show skin, so that hair stays in front. Known
     occluders change nothing here: the mask is cut at their edge later, and that edge is sharper.
     """
-    outline = _outline(seen.points)
-    mask = seen.fill(outline, range(len(outline)))
-    mask *= cv2.erode(seen.covered, np.ones((3, 3), np.uint8))
+    outline = seen.fill(seen.points, OVAL)
+    mask = outline * cv2.erode(seen.covered, np.ones((3, 3), np.uint8))
     skin = cv2.morphologyEx(
         np.minimum(np.maximum(seen.target_skin, 1 - seen.visible), seen.source_skin),
         cv2.MORPH_CLOSE,
         np.ones((CLOSED_GAP_PX, CLOSED_GAP_PX), np.uint8),
     )
+    skin = _without_strands(skin, blur(outline - outline * seen.fill(seen.points, BELOW_HAIR), STRAND_PX))
     band = 1 - blur(seen.fill(seen.points, FACE_CORE), BAND_BLUR_PX)
     plain = 1 - blur(seen.features, BAND_BLUR_PX)
     mask *= 1 - band * plain * (1 - blur(skin, BAND_BLUR_PX))
@@ -157,10 +158,8 @@ def make_mask(seen: Analysis) -> Mask:
     return np.clip(blur(mask, BORDER_BLUR_PX), 0, 1)
 
 
-def _outline(points: Points) -> Points:
-    """The oval from temple to temple under the chin, and the middle of the forehead between them."""
-    first, last = OVAL.index(MID_FOREHEAD[0]), OVAL.index(MID_FOREHEAD[-1])
-    ring = [*OVAL[first : last + 1], *MID_FOREHEAD[-2:0:-1]]
-    outline = points[ring, :2]
-    centre = outline.mean(0)
-    return centre + OUTLINE_SHARE * (outline - centre)
+def _without_strands(skin: FloatImage, where: FloatImage) -> FloatImage:
+    """`skin` more doubtful, and drawn back a little, where hair may hang: single strands are hardly darker than skin."""
+    sure = np.clip((skin - SURELY_SKIN) / (1 - SURELY_SKIN), 0, 1)
+    sure = cv2.erode(sure, np.ones((STRAND_PX, STRAND_PX), np.uint8))
+    return skin + where * (sure - skin)

@@ -1,10 +1,11 @@
-"""The shape of the result: the source's proportions in the target's pose, with the target's outline and expression."""
+"""The shape of the result: the source's proportions in the target's pose, with the target's expression."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from coordinate_reg.mesh_points import (
+    CHIN,
     EYES,
     LIP_OPENING,
     LIP_TOP,
@@ -24,7 +25,6 @@ from utils.inference.records import Openings, Points
 UNCHANGED = Openings()
 EYE_SIZE_RANGE = (0.8, 1.25)
 MOUTH_SIZE_RANGE = (0.85, 1.18)
-MOUTH_SIZE_SHARE = 0.5  # of the difference in mouth width that is taken over: a smile is wide, too
 BROW_RAISE_SHARE = 0.75  # of the brows' own height that is taken over: the rest is expression
 OPENING_STRETCH_RANGE = (-0.35, 0.5)  # of an eye's height
 MOUTH_PARTED = 0.02  # gap over width from which on lips count as parted
@@ -59,7 +59,7 @@ def blend_shape(target: Points, source: Points, topology: MeshTopology, added: O
     displacement[list(LIPS)] = _move_mouth(target, posed)
     _open_eyes(displacement, target, added)
     _open_mouth(displacement, target, added.mouth)
-    displacement[list(OVAL)] = 0
+    displacement[list(OVAL)] = _move_outline(target, posed)
     displacement[:VERTEX_COUNT] = topology.spread @ displacement[:VERTEX_COUNT]
     return target + displacement
 
@@ -91,17 +91,28 @@ def _move_eye(target: Points, posed: Points, eye: EyeIndices) -> Points:
 
 
 def _move_mouth(target: Points, posed: Points) -> Points:
-    """Displacements that bring the target's mouth, with its expression, to the source's place, a little to its size."""
+    """Displacements that bring the target's mouth, with its expression, to the source's place and size."""
     corners = [LIP_TOP, MOUTH_RIGHT, MOUTH_LEFT]
     shift = (posed[NOSE_BASE] - target[NOSE_BASE] + (posed[corners] - target[corners]).mean(0)) / 2
     ratio = _size_ratio(posed, target, MOUTH_RIGHT, MOUTH_LEFT, MOUTH_SIZE_RANGE)
-    return shift + MOUTH_SIZE_SHARE * (ratio - 1) * (target[list(LIPS)] - target[list(LIPS_OUTER)].mean(0))
+    return shift + (ratio - 1) * (target[list(LIPS)] - target[list(LIPS_OUTER)].mean(0))
 
 
 def eye_opening(points: Points, eye: EyeIndices) -> float:
     """Height over width of one eye."""
     width = max(float(np.linalg.norm(points[eye.inner, :2] - points[eye.outer, :2])), 1e-6)
     return float(np.linalg.norm(points[eye.upper, :2] - points[eye.lower, :2])) / width
+
+
+def _move_outline(target: Points, posed: Points) -> Points:
+    """Displacements that bring the outline to the source's; where the jaw hangs, it hangs as far as the target's."""
+    away = posed[list(OVAL)] - target[list(OVAL)]
+    upper, lower = LIP_OPENING
+    dropped = (target[lower] - target[upper]) - (posed[lower] - posed[upper])
+    corners, chin = target[[MOUTH_RIGHT, MOUTH_LEFT]].mean(0), target[CHIN]
+    down = (chin - corners)[:2]
+    below = (target[list(OVAL), :2] - corners[:2]) @ down / max(float(down @ down), 1e-6)
+    return away + np.clip(below, 0, 1)[:, None] * dropped
 
 
 def measure_openings(points: Points) -> Openings:
