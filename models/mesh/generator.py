@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -14,6 +15,8 @@ from models.mesh.canvas import FloatImage, Portrait, choose_size, cut_out, estim
 from models.mesh.colour import from_lab, is_grey
 from models.mesh.detail import FEATURES, SKIN, emphasise, match_detail
 from models.mesh.eyes import give_source_eyes, lay_in, warp_opening
+from models.mesh.glasses import find_glasses
+from models.mesh.glasses_pixels import draw_glasses
 from models.mesh.masks import analyse, make_mask
 from models.mesh.motion import match_motion
 from models.mesh.render import Drawing, draw_mesh
@@ -91,13 +94,15 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     """
     best, size = textures[0], aligned.crop.shape[0]
     target = Portrait(aligned.crop, transform_points(aligned.frame_to_crop, _dense_landmarks(aligned.face)))
+    bare = _without_glasses(target)
+    visible = bare if aligned.visible is None else aligned.visible if bare is None else np.minimum(bare, aligned.visible)
     drawing = draw_mesh(blend_shape(target.points, best.photo.points_at(size), topology), size, topology)
     shares = _choose_skins(textures, target.points, topology, size)
     *to_skins, to_target = drawing.shifts_to([*(skin.skin_points for skin, _ in shares), target.points])
     warped = _mix(
         [(drawing.warp(skin.skin, shift), share) for (skin, share), shift in zip(shares, to_skins, strict=True)]
     )
-    seen = analyse(target, warped, drawing, aligned.visible)
+    seen = analyse(target, warped, drawing, visible)
     area, points = drawing.area, drawing.points
     below = area.of(target.image)
     result = from_lab(apply_tone(warped, estimate_tone(seen)))
@@ -110,7 +115,14 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
     result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
     lay_in(result, mouth, drawing.origin)  # again: it has the target's motion and detail already
-    return _join(result, target.image, make_mask(seen), drawing, aligned.visible)
+    joined = _join(result, target.image, make_mask(seen), drawing, visible)
+    return joined if bare is None else replace(joined, mask=joined.mask * bare)
+
+
+def _without_glasses(target: Portrait) -> Mask | None:
+    """(S, S), 0 where glasses are in front of the target's face; None if it wears none."""
+    glasses = find_glasses(target)
+    return None if glasses is None else 1 - draw_glasses(target, glasses)
 
 
 def _choose_skins(

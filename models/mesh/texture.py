@@ -12,6 +12,8 @@ from coordinate_reg.mesh_points import EYES, FACING, LANDMARK_COUNT, VERTEX_COUN
 from models.mesh.canvas import FloatImage, Portrait, choose_size, cut_out, estimate_frame_to_canvas, resize_points
 from models.mesh.colour import to_lab
 from models.mesh.eyes import EyeColour, are_eyes_lit, measure_eye_colour
+from models.mesh.glasses import find_glasses
+from models.mesh.glasses_pixels import take_off
 from models.mesh.raster import draw_triangle_ids
 from models.mesh.render import complete_skin
 from models.mesh.topology import MeshTopology
@@ -109,10 +111,12 @@ def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
     size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
     frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
     photo = Portrait(cut_out(view.image, frame_to_canvas, size), transform_points(frame_to_canvas, landmarks))
+    glasses = find_glasses(photo)
+    bare = photo if glasses is None else Portrait(take_off(photo, glasses), photo.points)
     own_weight = weigh_own_half(measure_visibility(photo.points, topology, size), topology)
     return SourceTexture(
         photo=_build_pyramid(photo),
-        skin=_build_pyramid(complete_skin(photo, own_weight, topology)),
+        skin=_build_pyramid(complete_skin(bare, own_weight, topology)),
         eyes_lit=are_eyes_lit(photo.image, photo.points),
         eye_colours=tuple(measure_eye_colour(photo.image, photo.points, eye) for eye in EYES),
     )
