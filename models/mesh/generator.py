@@ -95,7 +95,9 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     best, size = textures[0], aligned.crop.shape[0]
     target = Portrait(aligned.crop, transform_points(aligned.frame_to_crop, _dense_landmarks(aligned.face)))
     bare = _without_glasses(target)
-    visible = bare if aligned.visible is None else aligned.visible if bare is None else np.minimum(bare, aligned.visible)
+    visible = (
+        bare if aligned.visible is None else aligned.visible if bare is None else np.minimum(bare, aligned.visible)
+    )
     drawing = draw_mesh(blend_shape(target.points, best.photo.points_at(size), topology), size, topology)
     shares = _choose_skins(textures, target.points, topology, size)
     *to_skins, to_target = drawing.shifts_to([*(skin.skin_points for skin, _ in shares), target.points])

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import CHEEKS, EYES, LEFT_EYE, RIGHT_EYE
 from models.mesh.canvas import FloatImage, Portrait, resize_points
-from models.mesh.raster import fixed_point
-from models.mesh.raster import SUBPIXEL_BITS
+from models.mesh.raster import SUBPIXEL_BITS, fixed_point
 from utils.inference.records import Image, Points
 
-Strips: TypeAlias = NDArray[np.float64]
+Strips: TypeAlias = NDArray[np.floating]
 """Places in the picture, (strips, length, depth, 2): along the way of a part, and across it."""
 
 JUDGED_PX = 256  # side of the canvas on which glasses are sought; all lengths in pixels refer to it
@@ -29,7 +28,10 @@ LENGTH, DEPTH = 32, 36  # samples along a strip, and across it
 LAP, MARGIN = 2, 5  # samples more at both ends and on both sides, for the filters
 EYE_HEIGHT_PX = 0.135 * JUDGED_PX  # unit of height around an eye; that of width is the eye's, as turning narrows both
 EYE_WIDTHS = (0.5, 1.2)  # within which the unit of width may be, in units of height
-LOWER_RIM_DEG, LOWER_RIM_RANGE = (-11.0, 163.0), (0.68, 1.65)  # from the nose below the eye to the temple; the lids end below
+LOWER_RIM_DEG, LOWER_RIM_RANGE = (
+    (-11.0, 163.0),
+    (0.68, 1.65),
+)  # from the nose below the eye to the temple; the lids end below
 BRIDGE_SHARES, BRIDGE_ROWS_PX = (0.05, 0.95), (-14.0, 21.0)  # from one inner corner of the eyes to the other
 ARM_SHARES, ARM_ROWS_PX = (0.35, 0.95), (-23.0, 12.0)  # from the outer corner of an eye to the end of the face
 SHORTEST_ARM_PX = 8.0  # of a shorter temple nothing is taken, of one twice as long everything
@@ -39,15 +41,19 @@ EDGE_SHARE = 0.4  # an edge says less than a line of the same contrast
 NOISE_TIMES = 2.0  # the median of a strip, which does not count
 CLEAR = 8.0  # percent of contrast; a clearer line says no more
 BEND_COST = 0.3  # percent, for a sample to the side
-UNSEEN, SURE = 18.0, 19.2  # sum of the means along rims, bridge and arms up to which there are no glasses; from which on there are
+UNSEEN, SURE = (
+    18.0,
+    19.2,
+)  # sum of the means along rims, bridge and arms up to which there are no glasses; from which on there are
 
-RIM_STEPS, RIM_RANGE = 64, (0.62, 1.6)  # of a whole rim
+RIM_STEPS, RIM_RANGE = 48, (0.62, 1.6)  # of a whole rim
 RIM_CENTRE = (-0.15, 0.15)  # of a lens from the eye's, in units: to the temple, and down
-RIM_LAP = 12  # steps that are gone twice, so that a rim closes
+RIM_LAP = 8  # steps that are gone twice, so that a rim closes
 RIM_CLEAR, RIM_REACH, RIM_BEND_COST = 16.0, 2, 1.0
 BRIGHT_SHARE = 0.6  # of a bright line, which may be skin beside a dark one
 OTHER_EYE_SHARE = 0.5  # the rims are alike
 HINT, HINT_PX = 6.0, 5  # percent of contrast added where the strips have found something, and how wide
+WIDE, WIDE_COST = 1.1, 8.0  # from which distance on, and by how many percent a unit, a rim must be clearer
 FEATURE_SHARE = 0.3  # of what a line says on a brow or an eye
 
 
@@ -122,7 +128,7 @@ def _lay_out(points: Points) -> Strips:
     return np.concatenate([rims, level])
 
 
-def _spread(ends: tuple[float, float], count: int, more: int) -> NDArray[np.float64]:
+def _spread(ends: tuple[float, float], count: int, more: int) -> NDArray[np.floating]:
     """`count` values from one end to the other, and so many `more` beyond each."""
     return ends[0] + (ends[1] - ends[0]) / (count - 1) * np.arange(-more, count + more)
 
@@ -134,7 +140,7 @@ def _beside(line: Points, rows_px: tuple[float, float]) -> Strips:
 
 
 def _around_eyes(
-    points: Points, angles: NDArray[np.float64], radii: NDArray[np.float64], centre: tuple[float, float]
+    points: Points, angles: NDArray[np.floating], radii: NDArray[np.floating], centre: tuple[float, float]
 ) -> Strips:
     """The angle 0 points to the nose, 90 degrees down; `centre` and `radii` are in units of the eye."""
     places = centre + np.column_stack([np.cos(angles), np.sin(angles)])[:, None] * radii[:, None]
@@ -146,7 +152,7 @@ def _around_eyes(
     return np.stack(strips)
 
 
-def _shown_arms(points: Points) -> NDArray[np.float64]:
+def _shown_arms(points: Points) -> NDArray[np.floating]:
     """(2,) in [0, 1]: how much of the right and the left temple can be seen."""
     lengths = (points[list(CHEEKS), 0] - points[[eye.outer for eye in EYES], 0]) * (-1, 1)
     return np.clip(lengths / SHORTEST_ARM_PX - 1, 0, 1)
@@ -230,6 +236,7 @@ def _close_rims(light: FloatImage, points: Points, ways: Points) -> Points:
     plain = 1 - (1 - FEATURE_SHARE) * _sample(draw_features(points), places)[..., inner]
     lines = np.minimum(np.maximum(dark, BRIGHT_SHARE * bright) * plain, RIM_CLEAR)
     lines = lines + OTHER_EYE_SHARE * lines[::-1] + HINT * _sample(hints, places)[..., inner]
+    lines = lines - WIDE_COST * np.maximum(_spread(RIM_RANGE, DEPTH, 0) - WIDE, 0).astype(np.float32)
     _, sums = _follow(lines, RIM_REACH, RIM_BEND_COST)
     rims = _pick(places[:, LAP:-LAP, inner], _trace(sums, RIM_REACH, RIM_BEND_COST))
     return rims[:, RIM_LAP:-RIM_LAP]
