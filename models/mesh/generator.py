@@ -94,7 +94,7 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     """
     best, size = textures[0], aligned.crop.shape[0]
     target = Portrait(aligned.crop, transform_points(aligned.frame_to_crop, _dense_landmarks(aligned.face)))
-    bare = _without_glasses(target)
+    bare = _without_glasses(target, aligned.treatment.glasses)
     visible = (
         bare if aligned.visible is None else aligned.visible if bare is None else np.minimum(bare, aligned.visible)
     )
@@ -121,9 +121,9 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     return joined if bare is None else replace(joined, mask=joined.mask * bare)
 
 
-def _without_glasses(target: Portrait) -> Mask | None:
-    """(S, S), 0 where glasses are in front of the target's face; None if it wears none."""
-    glasses = find_glasses(target)
+def _without_glasses(target: Portrait, usual: float | None) -> Mask | None:
+    """(S, S), 0 where glasses are in front of the target's face; None if it wears none. `usual`: see `find_glasses`."""
+    glasses = find_glasses(target, usual)
     return None if glasses is None else 1 - draw_glasses(target, glasses)
 
 

@@ -119,7 +119,10 @@ def _recorded_to_json(recorded: RecordedFace) -> dict[str, Any]:
         "motion": treatment.motion,
         "mask": None if treatment.mask_parameters is None else asdict(treatment.mask_parameters),
         **face_to_json(recorded.face),
-        "appearance": None if look is None else {"png": _text(look.png), "seen": _text(look.seen)},
+        "appearance": None
+        if look is None
+        else {"png": _text(look.png), "seen": _text(look.seen), "glasses": look.glasses},
+        "glasses": treatment.glasses,
         "occluded": None if treatment.occluded is None else _text(pack_texels(treatment.occluded)),
     }
 
@@ -128,6 +131,6 @@ def _recorded_from_json(fields: dict[str, Any]) -> RecordedFace:
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
     look, texels = fields["appearance"], fields["occluded"]
     occluded = None if texels is None else unpack_texels(_bytes(texels))
-    treatment = Treatment(mask_parameters, fields["strength"], tuple(fields["motion"]), occluded)
-    appearance = None if look is None else Appearance(_bytes(look["png"]), _bytes(look["seen"]))
+    treatment = Treatment(mask_parameters, fields["strength"], tuple(fields["motion"]), occluded, fields["glasses"])
+    appearance = None if look is None else Appearance(_bytes(look["png"]), _bytes(look["seen"]), look["glasses"])
     return RecordedFace(face_from_json(fields), fields["track"], fields["source"], treatment, appearance)
