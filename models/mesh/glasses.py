@@ -42,8 +42,8 @@ NOISE_TIMES = 2.0  # the median of a strip, which does not count
 CLEAR = 8.0  # percent of contrast; a clearer line says no more
 BEND_COST = 0.3  # percent, for a sample to the side
 # Sums of the means along rims, bridge and arms up to which there are no glasses, and from which on there are. Of 158 photos, those without
-# reach 17.8, twenty of the 22 with begin at 18.9. Medians of clips without reach 12.5; two with are at 17.8, one of a small dim face at 13.4, among
-# those of wrinkled people in photos.
+# reach 17.8, twenty of the 22 with begin at 18.9. Medians of clips without reach 12.5, two with are at 17.8; a small dim face
+# is at 13.4, where wrinkles in photos are.
 ONCE, USUALLY = (18.0, 19.2), (16.5, 17.5)
 
 RIM_STEPS, RIM_RANGE = 48, (0.62, 1.6)  # of a whole rim

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinate_reg.mesh_points import CHEEKS_AND_NOSE
+from coordinate_reg.mesh_points import CHEEKS_AND_NOSE, OVAL
 from models.mesh.canvas import FloatImage, Portrait
 from models.mesh.colour import blur, masked_blur
 from models.mesh.glasses import JUDGED_PX, Glasses, contrasts, draw_features, shrink
@@ -35,6 +35,7 @@ TINTED, BLACK = (
 
 WIDER_PX, HALO_PX = 2, 1.0  # beyond a rim, what it has shaded
 FILLS = ((10.0, 1.0), (3.0, 0.98))  # reach, and by how much less than the skin around it what is being filled counts
+BACKGROUND_SHARE = 0.01  # of a pixel of skin, that one beyond the outline counts
 GRAIN_SIGMA_PX = 0.6
 
 
@@ -52,13 +53,15 @@ def take_off(portrait: Portrait, glasses: Glasses) -> Image:
     """The canvas with skin where the rims are; what is behind the lenses stays, and so do the brows."""
     size, (image, points) = portrait.image.shape[0], shrink(portrait)
     unit = size / JUDGED_PX
-    rims = cv2.dilate(_draw_rims(image, points, glasses), _square(2 * WIDER_PX + 1)) * (1 - draw_features(points))
+    rims = _draw_rims(image, points, glasses)
+    # Of a brow beside a rim nothing must be lost.
+    rims = np.maximum(rims, cv2.dilate(rims, _square(2 * WIDER_PX + 1)) * (1 - draw_features(points)))
     mask = cv2.GaussianBlur(np.maximum(rims, _draw_dark_lenses(image, points, glasses)), (0, 0), HALO_PX)
     weight = _enlarge(np.minimum(2 * mask, 1) * np.float32(glasses.likelihood), size)
     picture = portrait.image.astype(np.float32)
-    filled = picture
+    filled, face = picture, _enlarge(np.maximum(_fill(points, OVAL), np.float32(BACKGROUND_SHARE)), size)
     for reach_px, doubt in FILLS:  # first anything plausible, then what is next to the rim
-        around = masked_blur(filled, 1 - np.float32(doubt) * weight, reach_px * unit)
+        around = masked_blur(filled, face * (1 - np.float32(doubt) * weight), reach_px * unit)
         filled = picture + weigh(around - picture, weight)
     skin = cv2.resize(_fill(points, CHEEKS_AND_NOSE), (size, size)) * (1 - weight)
     filled += weigh(cv2.merge([_make_grain(picture, skin > 0.5, unit)] * 3), weight)
