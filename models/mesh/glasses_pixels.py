@@ -50,11 +50,11 @@ def draw_glasses(portrait: Portrait, glasses: Glasses) -> Mask:
 
 
 def take_off(portrait: Portrait, glasses: Glasses) -> Image:
-    """The canvas with skin where the rims are; what is behind the lenses stays, and so do the brows."""
+    """The canvas with skin where the rims are; what is seen behind the lenses stays, and so do the brows beside a rim."""
     size, (image, points) = portrait.image.shape[0], shrink(portrait)
     unit = size / JUDGED_PX
     rims = _draw_rims(image, points, glasses)
-    # Of a brow beside a rim nothing must be lost.
+    # What a rim has shaded is taken off with it, but nothing of a brow.
     rims = np.maximum(rims, cv2.dilate(rims, _square(2 * WIDER_PX + 1)) * (1 - draw_features(points)))
     mask = cv2.GaussianBlur(np.maximum(rims, _draw_dark_lenses(image, points, glasses)), (0, 0), HALO_PX)
     weight = _enlarge(np.minimum(2 * mask, 1) * np.float32(glasses.likelihood), size)
