@@ -246,9 +246,9 @@ def test_a_target_is_drawn_from_the_photos_turned_like_it_without_a_jump(places,
 
 
 def test_a_second_photo_gives_skin_only_to_targets_that_are_turned_like_it(generator, collins_view, hopper_view):
-    green = replace(turned(hopper_view, 40), image=hopper_view.image // 4 + np.array([0, 190, 0], np.uint8))
-    alone, both = make_identity(hopper_view), Identity(np.zeros(4, np.float32), (green, hopper_view))
-    for target, same in ((collins_view, True), (turned(collins_view, 40), False)):
+    green = replace(turned(collins_view, 40), image=collins_view.image // 4 + np.array([0, 190, 0], np.uint8))
+    alone, both = make_identity(collins_view), Identity(np.zeros(4, np.float32), (green, collins_view))
+    for target, same in ((hopper_view, True), (turned(hopper_view, 40), False)):
         aligned = generator.align(target.image, target.face, 0)
         pictures = [generator.generate([aligned], [identity])[0].image for identity in (alone, both)]
         assert np.array_equal(*pictures) == same

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -14,6 +15,8 @@ from models.mesh.canvas import FloatImage, Portrait, choose_size, cut_out, estim
 from models.mesh.colour import from_tones, is_grey, to_lab
 from models.mesh.detail import FEATURES, SKIN, emphasise, match_detail
 from models.mesh.eyes import give_source_eyes, lay_in, warp_opening
+from models.mesh.glasses import find_glasses
+from models.mesh.glasses_pixels import draw_glasses
 from models.mesh.masks import analyse, make_mask
 from models.mesh.motion import match_motion
 from models.mesh.render import Drawing, draw_mesh
@@ -91,6 +94,10 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     """
     best, size = textures[0], aligned.crop.shape[0]
     target = Portrait(aligned.crop, transform_points(aligned.frame_to_crop, _dense_landmarks(aligned.face)))
+    bare = _without_glasses(target, aligned.treatment.glasses)
+    visible = (
+        bare if aligned.visible is None else aligned.visible if bare is None else np.minimum(bare, aligned.visible)
+    )
     drawing = draw_mesh(
         blend_shape(target.points, best.photo.points_at(size), topology, aligned.treatment.openings), size, topology
     )
@@ -99,7 +106,7 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     warped = _mix(
         [(drawing.warp(skin.skin, shift), share) for (skin, share), shift in zip(shares, to_skins, strict=True)]
     )
-    seen = analyse(target, warped, drawing, aligned.visible)
+    seen = analyse(target, warped, drawing, visible)
     mask = make_mask(seen)
     area, points = drawing.area, drawing.points
     below = area.of(target.image)
@@ -113,7 +120,14 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
     result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
     lay_in(result, mouth, drawing.origin)  # again: it has the target's motion and detail already
-    return _join(result, target.image, mask, drawing, aligned.visible)
+    joined = _join(result, target.image, mask, drawing, visible)
+    return joined if bare is None else replace(joined, mask=joined.mask * bare)
+
+
+def _without_glasses(target: Portrait, usual: float | None) -> Mask | None:
+    """(S, S), 0 where glasses are in front of the target's face; None if it wears none. `usual`: see `find_glasses`."""
+    glasses = find_glasses(target, usual)
+    return None if glasses is None else 1 - draw_glasses(target, glasses)
 
 
 def _choose_skins(

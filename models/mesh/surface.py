@@ -5,13 +5,16 @@ The openings of eyes and mouth have no triangles and are not looked at.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from coordinate_reg.mesh_points import EYES, LANDMARK_COUNT, LIPS_OUTER, OVAL, VERTEX_COUNT
-from models.mesh.canvas import FloatImage, estimate_frame_to_canvas, resize_points
+from models.mesh.canvas import FloatImage, Portrait, cut_out, estimate_frame_to_canvas, resize_points
 from models.mesh.colour import blur
+from models.mesh.glasses import JUDGED_PX, measure_glasses
 from models.mesh.raster import draw_triangle_ids, fill_polygon
 from models.mesh.topology import Indices
 from utils.inference.alignment import scale_of, transform_points
@@ -67,7 +70,10 @@ class MeshSurface:
             region, in_region.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         inside = lies_inside(places.reshape(-1, 2), frame)
-        return make_appearance(picture, self._turned_to_camera(landmarks) & inside)
+        frame_to_canvas = estimate_frame_to_canvas(landmarks, JUDGED_PX)
+        portrait = Portrait(cut_out(frame, frame_to_canvas, JUDGED_PX), transform_points(frame_to_canvas, landmarks))
+        appearance = make_appearance(picture, self._turned_to_camera(landmarks) & inside)
+        return replace(appearance, glasses=measure_glasses(portrait))
 
     def place(self, occluded: Texels, face: Face, frame_to_crop: Affine, size: int) -> Mask:
         """See `Surface`.

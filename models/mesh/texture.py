@@ -13,6 +13,8 @@ from models.mesh.albedo import even_light
 from models.mesh.canvas import FloatImage, Portrait, choose_size, cut_out, estimate_frame_to_canvas, resize_points
 from models.mesh.colour import to_tones
 from models.mesh.eyes import EyeColour, are_eyes_lit, measure_eye_colour
+from models.mesh.glasses import find_glasses
+from models.mesh.glasses_pixels import take_off
 from models.mesh.raster import draw_triangle_ids
 from models.mesh.render import complete_skin
 from models.mesh.topology import MeshTopology
@@ -110,7 +112,9 @@ def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
     size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
     frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
     photo = Portrait(cut_out(view.image, frame_to_canvas, size), transform_points(frame_to_canvas, landmarks))
-    even = even_light(photo, topology)
+    glasses = find_glasses(photo)
+    bare = photo if glasses is None else Portrait(take_off(photo, glasses), photo.points)
+    even = even_light(bare, topology)
     own_weight = weigh_own_half(measure_visibility(photo.points, topology, size), topology)
     return SourceTexture(
         photo=_build_pyramid(photo),

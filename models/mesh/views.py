@@ -14,19 +14,22 @@ import cv2
 import numpy as np
 
 from coordinate_reg.mesh_points import FACING, VERTEX_COUNT
-from models.mesh.canvas import choose_size, cut_out, estimate_frame_to_canvas
+from models.mesh.canvas import Portrait, choose_size, cut_out, estimate_frame_to_canvas
+from models.mesh.glasses import find_glasses
 from models.mesh.texture import SMALLEST_PX, vertex_normals
 from models.mesh.topology import MeshTopology
+from utils.inference.alignment import transform_points
 from utils.inference.records import Points, View
 
 JUDGED_PX = 256  # side of the canvas on which sharpness is compared
 SHARPNESS_POWER = 0.25  # texture of the skin varies; what is out of focus has a fraction of it
 TURNED_APART_DEG = 12.0  # photos that are turned more alike than this say the same: the better one is taken
+GLASSES_SHARE = 0.5  # what a photo with glasses is worth of the same without: what they hide is only guessed
 MIXED_DEG = 4.0  # to both sides of the middle between two photos
 
 
 def order_views(views: Sequence[View], topology: MeshTopology) -> list[View]:
-    """The photos worth taking, the best first: frontal, large and sharp; then those that are turned otherwise.
+    """The photos worth taking, the best first: frontal, large, sharp and without glasses; then those that are turned otherwise.
 
     Raises:
         ValueError: if a view has no dense landmarks.
@@ -70,10 +73,13 @@ def _worth(view: View, topology: MeshTopology) -> float:
     landmarks = _landmarks(view)
     frontal = -vertex_normals(landmarks[:VERTEX_COUNT], topology)[list(FACING), 2].mean()
     fine = choose_size(landmarks, 1, SMALLEST_PX) / SMALLEST_PX
-    canvas = cut_out(view.image, estimate_frame_to_canvas(landmarks, JUDGED_PX), JUDGED_PX)
+    frame_to_canvas = estimate_frame_to_canvas(landmarks, JUDGED_PX)
+    canvas = cut_out(view.image, frame_to_canvas, JUDGED_PX)
     middle = slice(JUDGED_PX // 4, 3 * JUDGED_PX // 4)
     sharp = cv2.Laplacian(cv2.cvtColor(canvas[middle, middle], cv2.COLOR_BGR2GRAY), cv2.CV_32F).std()
-    return float(frontal * np.sqrt(fine) * sharp**SHARPNESS_POWER)
+    glasses = find_glasses(Portrait(canvas, transform_points(frame_to_canvas, landmarks)))
+    bare = 1.0 if glasses is None else 1 - (1 - GLASSES_SHARE) * glasses.likelihood
+    return float(bare * frontal * np.sqrt(fine) * sharp**SHARPNESS_POWER)
 
 
 def _landmarks(view: View) -> Points:

@@ -7,6 +7,7 @@ or winked. The difference hardly changes within a track: it is measured once, in
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,15 @@ LARGEST_STEP = 0.15  # of one round
 Measure = Callable[[Points], Openings]
 
 
-def match_openings(frame: Image, face: Face, pack: ModelPack, identity: Identity, seed: int) -> Openings | None:
+def match_openings(
+    frame: Image, face: Face, treatment: Treatment, pack: ModelPack, identity: Identity, seed: int
+) -> Openings | None:
     """By how much farther eyes and mouth must be drawn open, so that the result looks as far open as the target.
 
     Args:
         frame: (H, W, 3) BGR uint8.
         face: in it.
+        treatment: how it is to be swapped.
         pack: the loaded models.
         identity: who `face` is to become.
         seed: number of the frame.
@@ -47,7 +51,7 @@ def match_openings(frame: Image, face: Face, pack: ModelPack, identity: Identity
     tells = np.append(wanted[:2] > CLOSED, True)
     added = np.zeros(3)
     for _ in range(ROUNDS):
-        aligned = crop_face(frame, face, pack, seed, Treatment(openings=Openings(*added)))
+        aligned = crop_face(frame, face, pack, seed, replace(treatment, openings=Openings(*added)))
         result = get_final_image(frame, [aligned], pack.generator.generate([aligned], [identity]))
         found = _look(result, face, pack, measure)
         if found is None:

@@ -120,7 +120,10 @@ def _recorded_to_json(recorded: RecordedFace) -> dict[str, Any]:
         "mask": None if treatment.mask_parameters is None else asdict(treatment.mask_parameters),
         "openings": astuple(treatment.openings),
         **face_to_json(recorded.face),
-        "appearance": None if look is None else {"png": _text(look.png), "seen": _text(look.seen)},
+        "appearance": None
+        if look is None
+        else {"png": _text(look.png), "seen": _text(look.seen), "glasses": look.glasses},
+        "glasses": treatment.glasses,
         "occluded": None if treatment.occluded is None else _text(pack_texels(treatment.occluded)),
     }
 
@@ -129,7 +132,7 @@ def _recorded_from_json(fields: dict[str, Any]) -> RecordedFace:
     mask_parameters = None if fields["mask"] is None else MaskParameters(**fields["mask"])
     look, texels = fields["appearance"], fields["occluded"]
     occluded = None if texels is None else unpack_texels(_bytes(texels))
-    openings = Openings(*fields["openings"])
-    treatment = Treatment(mask_parameters, openings, fields["strength"], tuple(fields["motion"]), occluded)
-    appearance = None if look is None else Appearance(_bytes(look["png"]), _bytes(look["seen"]))
+    openings, motion = Openings(*fields["openings"]), tuple(fields["motion"])
+    treatment = Treatment(mask_parameters, openings, fields["strength"], motion, occluded, fields["glasses"])
+    appearance = None if look is None else Appearance(_bytes(look["png"]), _bytes(look["seen"]), look["glasses"])
     return RecordedFace(face_from_json(fields), fields["track"], fields["source"], treatment, appearance)

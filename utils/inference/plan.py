@@ -108,8 +108,8 @@ def chooser(pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader)
 
     def choose_openings(record: FrameRecord, recorded: RecordedFace) -> Treatment | None:
         assert recorded.source is not None
-        identity = sources[recorded.source]
-        openings = match_openings(frame_at(record.pts), recorded.face, pack, identity, record.index)
+        frame, identity = frame_at(record.pts), sources[recorded.source]
+        openings = match_openings(frame, recorded.face, recorded.treatment, pack, identity, record.index)
         return None if openings is None else Treatment(openings=openings)
 
     return choose_openings

@@ -101,10 +101,12 @@ class Appearance:
     Attributes:
         png: a small square picture.
         seen: a bit a texel: whether it shows the face.
+        glasses: how clearly lines run where glasses have theirs, in percent of contrast; 0 if they are not looked for.
     """
 
     png: bytes
     seen: bytes
+    glasses: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,7 @@ class Treatment:
         strength: how much of the swap is to be seen, in [0, 1]; 0 leaves the frame as it is.
         motion: of the face at this frame, in pixels a frame; (0, 0) in a photo.
         occluded: which texels of the pack's surface something in front hides; None if none are.
+        glasses: what `Appearance.glasses` usually is on the track; None if that is not known, and the frame itself must tell.
     """
 
     mask_parameters: MaskParameters | None = None
@@ -124,6 +127,7 @@ class Treatment:
     strength: float = 1.0
     motion: Motion = (0.0, 0.0)
     occluded: Texels | None = None
+    glasses: float | None = None
 
 
 UNTREATED = Treatment()

@@ -47,6 +47,7 @@ class ClearFace:
         known: (FLAT_PX, FLAT_PX) bool: seen often enough.
         noise: what its frames usually deviate by; 1 is what `SPREAD_FLOOR` says.
         slack: texels by which a point of the face may be off its place.
+        glasses: median of `Appearance.glasses`.
     """
 
     colour: NDArray[np.uint8]
@@ -54,6 +55,7 @@ class ClearFace:
     known: Texels
     noise: float
     slack: int
+    glasses: float
 
     def expect(self) -> Expectation:
         """What frames of the track are compared with; ten times as large."""
@@ -142,6 +144,7 @@ def learn_clear_face(appearances: Sequence[Appearance], tolerance: Mask, slack: 
         seen.mean(0) >= OFTEN_SEEN,
         noise,
         slack,
+        float(np.median([appearance.glasses for appearance in appearances])),
     )
 
 

@@ -100,6 +100,8 @@ class _Suspicion:
 def mark_occlusions(records: Iterable[FrameRecord], clear_faces: Mapping[int, ClearFace]) -> Iterator[FrameRecord]:
     """The same records, a few frames later, with what is in front of every swapped face, and without appearances.
 
+    Whether somebody wears glasses is decided once a track, so that they do not come and go.
+
     Args:
         records: in order, with appearances.
         clear_faces: by track; a face without one is taken to be whole.
@@ -110,10 +112,14 @@ def mark_occlusions(records: Iterable[FrameRecord], clear_faces: Mapping[int, Cl
 
     def decide() -> FrameRecord:
         record = waiting.popleft()
-        marked = replace(record, faces=tuple(_mark(recorded, record.index, suspicions) for recorded in record.faces))
+        marked = [_mark(recorded, record.index, suspicions) for recorded in record.faces]
+        faces = tuple(
+            recorded.treated(glasses=clear_faces[recorded.track].glasses) if recorded.track in clear_faces else recorded
+            for recorded in marked
+        )
         for frame in [frame for frame in suspicions if frame < record.index - LOOK_AHEAD_FRAMES]:
             del suspicions[frame]
-        return marked
+        return replace(record, faces=faces)
 
     for record in records:
         waiting.append(record)
