@@ -1,7 +1,7 @@
 """Sharpness and grain: the result must be neither crisper nor cleaner than the picture around it.
 
-Lightness is split into bands of fineness; each is given the strength that it has in the target's skin. What amplification
-cannot supply, because the source is softer or cleaner than that, is added as grain.
+Lightness is split into bands of fineness; each is given the strength that it has in the target's skin. What the source's finest band
+lacks is taken from the target's own, at its place: sensor noise, blocks of compression and pores look and move as around the face.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ COARSEST_SCALE = (
 )
 HALVED_FROM = 2  # the band from which on half the resolution is enough
 BAND_MATCHING = (1.0, 0.8, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
-BAND_GAIN_RANGES = ((0.05, 2.0), (0.2, 1.6), (0.5, 1.3))
+BAND_GAIN_RANGES = ((0.05, 1.25), (0.2, 1.6), (0.5, 1.3))
 FOCUS_OF_SHARP_FACES = (0.55, 0.8, 0.9)  # two portraits in focus rarely differ by more than this
 FOCUS_POWER = 2.0
 LEAST_EDGE_SHARE = 0.05  # of the power at the features, however noisy the picture is
 SILENCE = 0.15  # grey levels; weaker bands are rounding
 FEWEST_PIXELS, MOST_PIXELS = 100, 8000  # that are compared
 MEDIAN_OF_SQUARE = 0.4549  # of a normal variable
-GRAIN_SIZE_PX = 0.6  # in pixels of the frame
-GRAIN_SHARE, LARGEST_GRAIN = 0.7, 10.0  # of what is missing; grey levels
-GRAIN_ONSET = 0.5  # of what is noticed at all: by so much more must be missing for grain in full
-EMPHASIS, EMPHASIS_SIGMA_PX = 0.5, 0.8  # what linear interpolation takes away at about the frame's scale
+GRAIN_LIMIT = 2.0  # spreads of the target's finest band; what is stronger is a hair or an edge, not grain
+EMPHASIS, EMPHASIS_SIGMA_PX = (
+    0.9,
+    0.7,
+)  # what interpolation takes away, to the canvas and back, at about the frame's scale
 
 
-def match_detail(
-    image: FloatImage, target: Image, zones: NDArray[np.uint8], frame_scale: float, seed: int
-) -> FloatImage:
+def match_detail(image: FloatImage, target: Image, zones: NDArray[np.uint8], frame_scale: float) -> FloatImage:
     """Give `image` the target's sharpness and grain, in place.
 
     Args:
@@ -45,7 +44,6 @@ def match_detail(
         target: (H, W, 3) BGR uint8.
         zones: SKIN and FEATURES where both show these, other values elsewhere; the same part as `image`, in any resolution.
         frame_scale: pixels of these pictures per frame pixel.
-        seed: of the grain.
     """
     skin, features = (_Zone(zones, zone) for zone in (SKIN, FEATURES))
     if skin.size < FEWEST_PIXELS:
@@ -66,13 +64,14 @@ def match_detail(
     finest, finer, fine, _ = splits[1]  # the coarsest band is only there to compare the others with
     change = cv2.addWeighted(finest, gains[0] - 1, finer, gains[1] - 1, 0)
     change += cv2.resize(fine * np.float32(gains[2] - 1), change.shape[1::-1])
-    missing = np.sqrt(max(wanted[0] ** 2 - (gains[0] * present[0]) ** 2, 0.0))
-    noticed = SILENCE + (1 - GRAIN_SHARE) * wanted[0]
-    if missing > noticed:
-        grain = _make_grain(finest.shape, GRAIN_SIZE_PX * max(1.0, frame_scale), seed)
-        share = GRAIN_SHARE * min((missing / noticed - 1) / GRAIN_ONSET, 1.0)  # sets in softly: it must not come and go
-        seen = _strength(skin.of(grain - blur(grain, BAND_SIGMAS_PX[0] * unit_px)))
-        change += grain * np.float32(min(share * missing / seen, LARGEST_GRAIN))
+    lacking = 1 - (gains[0] * present[0] / max(wanted[0], SILENCE)) ** 2  # of the power
+    if lacking > 0:
+        limit = GRAIN_LIMIT * wanted[0]
+        grain = np.clip(splits[0][0], -limit, limit)
+        shown = cv2.resize(
+            (zones > 0).astype(np.float32), grain.shape[1::-1]
+        )  # elsewhere hair and glasses would come through
+        change += cv2.multiply(grain, shown, scale=lacking**0.5)
     return _add_light(image, change)
 
 
@@ -155,10 +154,3 @@ def _split(grey: FloatImage, unit_px: float) -> list[FloatImage]:
 def _strength(band: FloatImage) -> float:
     """Spread of the values of a band, from their median, so that an edge in the region does not count as texture."""
     return float(ranked(np.abs(band), 0.5)) / MEDIAN_OF_SQUARE**0.5
-
-
-def _make_grain(shape: tuple[int, ...], sigma_px: float, seed: int) -> FloatImage:
-    """(H, W) float32 noise of unit spread, the same for the same seed."""
-    noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), sigma_px)
-    return noise / noise.std()

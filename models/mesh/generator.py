@@ -118,7 +118,7 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     motion = aligned.frame_to_crop[:, :2] @ np.array(aligned.treatment.motion)
     result = match_motion(result, below, drawing.covered() > 0.5, motion)
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
-    result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop), aligned.seed)
+    result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop))
     lay_in(result, mouth, drawing.origin)  # again: it has the target's motion and detail already
     joined = _join(result, target.image, mask, drawing, visible)
     return joined if bare is None else replace(joined, mask=joined.mask * bare)
