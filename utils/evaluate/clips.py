@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import FrameRecord
 from utils.inference.image_processing import find_faces
 from utils.inference.occlusion.marking import learn_clear_faces
-from utils.inference.plan import plan_records
+from utils.inference.plan import FrameReader, chooser, plan_records
 from utils.inference.records import Composition, Face, Identity, Image, ModelPack, View
 from utils.inference.request import SwapRequest
 from utils.inference.tracking.tracks import Tracker
@@ -43,8 +44,11 @@ def plan_clip(
     request: SwapRequest,
     swapper: FaceSwapper,
     frame_size: tuple[int, int],
+    frame_at: FrameReader | None = None,
 ) -> list[FrameRecord]:
     """What is to be done with the frames of `analyse_clip`, of `frame_size` (width, height).
+
+    Without `frame_at`, what is decided once for a track by looking at a frame stays undecided; where and whether swaps are does not change.
 
     Raises:
         NoFaceFound: if none of the wanted persons is seen.
@@ -52,7 +56,8 @@ def plan_clip(
     pack = swapper.pack
     cast = request.cast(analysis, pack.detector.det_thresh)
     clear_faces = learn_clear_faces(seen, cast.source_of_track, pack.surface) if pack.surface else None
-    return list(plan_records(seen, analysis.tracker.tracks, cast, pack, frame_size, None, clear_faces))
+    choose = None if frame_at is None else chooser(pack, request.sources, frame_at)
+    return list(plan_records(seen, analysis.tracker.tracks, cast, pack, frame_size, choose, clear_faces))
 
 
 def swap_clip(
@@ -62,7 +67,11 @@ def swap_clip(
     request = SwapRequest([source] * len(persons), persons, False, "the clip")
     analysis, seen = analyse_clip(enumerate(frames()), swapper)
     height, width = next(iter(frames())).shape[:2]
-    records = plan_clip(analysis, seen, request, swapper, (width, height))
+
+    def frame_at(number: int) -> Image:
+        return next(islice(frames(), number, None))
+
+    records = plan_clip(analysis, seen, request, swapper, (width, height), frame_at)
     pairs = zip(frames(), records, strict=True)
     return records, generate_faces(pairs, swapper.pack, request.sources, swapper.batch_size, swapper.strength)
 

@@ -90,7 +90,7 @@ def swap_photo(swapper: FaceSwapper, image: Image, source: Identity, target: Ide
     """Swap the face of `target` in its photo, as `FaceSwapper.swap_image` does, and keep the mask."""
     request = SwapRequest([source], [target], False, target.views[0].name)
     analysis, seen = analyse_clip([(0, image)], swapper)
-    records = plan_clip(analysis, seen, request, swapper, (image.shape[1], image.shape[0]))
+    records = plan_clip(analysis, seen, request, swapper, (image.shape[1], image.shape[0]), lambda _: image)
     frames = zip([image], records, strict=True)
     (swap,) = generate_faces(frames, swapper.pack, [source], swapper.batch_size, swapper.strength)
     _, matte = get_layers(swap.frame, swap.aligned, swap.generated)
