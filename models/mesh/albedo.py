@@ -22,6 +22,10 @@ from utils.inference.records import Points
 COARSE_PX = 128  # side of the picture on which light is looked for
 FEWEST_SKIN_PIXELS = 30
 FEATURE_MARGIN_PX = 5
+SEEN_SHARES = (
+    0.5,
+    0.9,
+)  # of a vertex' surroundings that are bare skin: below, hair beside it would tint what is seen; above, all is well
 SAMPLE_BLUR_PX = 0.016 * COARSE_PX  # about half the distance between vertices
 RIM_PX = 0.06 * COARSE_PX  # so far beyond the mesh the light goes on
 FIELD_BLUR_PX = 0.012 * COARSE_PX
@@ -107,7 +111,9 @@ def _sample(tones: FloatImage, bare: FloatImage, points: Points) -> tuple[Points
     places = points[None, :VERTEX_COUNT, :2].astype(np.float32)
     around = cv2.remap(masked_blur(tones, bare, SAMPLE_BLUR_PX), places, None, cv2.INTER_LINEAR)
     share = cv2.remap(cv2.GaussianBlur(bare, (0, 0), SAMPLE_BLUR_PX), places, None, cv2.INTER_LINEAR)
-    return around[0].astype(np.float64), share[0].astype(np.float64)
+    doubtful, sure = SEEN_SHARES
+    weight = np.clip((share[0] - doubtful) / (sure - doubtful), 0, 1)
+    return around[0].astype(np.float64), weight.astype(np.float64)
 
 
 def _shine(light: FloatImage, bare: FloatImage) -> FloatImage:

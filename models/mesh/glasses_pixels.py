@@ -33,7 +33,7 @@ TINTED, BLACK = (
     0.45,
 )  # lightness inside the rims over that of the cheeks: eyes can be seen behind lenses; they cannot
 
-WIDER_PX, HALO_PX = 2, 1.0  # beyond a rim, what it has shaded
+WIDER_PX, WIDER_ON_BROWS_PX, FEATURE_MARGIN_PX, HALO_PX = 3, 2, 4, 1.0  # beyond a rim, what it has shaded
 FILLS = ((10.0, 1.0), (3.0, 0.98))  # reach, and by how much less than the skin around it what is being filled counts
 BACKGROUND_SHARE = 0.01  # of a pixel of skin, that one beyond the outline counts
 GRAIN_SIGMA_PX = 0.6
@@ -54,12 +54,15 @@ def take_off(portrait: Portrait, glasses: Glasses) -> Image:
     size, (image, points) = portrait.image.shape[0], shrink(portrait)
     unit = size / JUDGED_PX
     rims = _draw_rims(image, points, glasses)
-    # What a rim has shaded is taken off with it, but nothing of a brow.
-    rims = np.maximum(rims, cv2.dilate(rims, _square(2 * WIDER_PX + 1)) * (1 - draw_features(points)))
+    # What a rim has shaded is taken off with it, but of a brow hardly anything.
+    widened = cv2.dilate(rims, _square(2 * WIDER_PX + 1)) * (1 - draw_features(points))
+    rims = np.maximum(cv2.dilate(rims, _square(2 * WIDER_ON_BROWS_PX + 1)), widened)
     mask = cv2.GaussianBlur(np.maximum(rims, _draw_dark_lenses(image, points, glasses)), (0, 0), HALO_PX)
     weight = _enlarge(np.minimum(2 * mask, 1) * np.float32(glasses.likelihood), size)
     picture = portrait.image.astype(np.float32)
-    filled, face = picture, _enlarge(np.maximum(_fill(points, OVAL), np.float32(BACKGROUND_SHARE)), size)
+    # Skin is filled with skin: brows and eyes beside a rim would darken the lids.
+    face = _fill(points, OVAL) * (1 - cv2.dilate(draw_features(points), _square(2 * FEATURE_MARGIN_PX + 1)))
+    filled, face = picture, _enlarge(np.maximum(face, np.float32(BACKGROUND_SHARE)), size)
     for reach_px, doubt in FILLS:  # first anything plausible, then what is next to the rim
         around = masked_blur(filled, face * (1 - np.float32(doubt) * weight), reach_px * unit)
         filled = picture + weigh(around - picture, weight)

@@ -99,6 +99,9 @@ def analyse(target: Portrait, warped: FloatImage, drawing: Drawing, visible: Mas
     below = area.of(target.image)
     target_small, warped_small = _shrink(below, shape), _shrink(warped, shape)
     plain = 1 - features
+    target_skin = _find_skin(to_lab(target_small), fill(target_points, CHEEKS_AND_NOSE) * plain * seen)
+    source_skin = _find_skin(to_lab(from_tones(warped_small)), fill(points, CHEEKS_AND_NOSE) * plain)
+    forehead = blur(fill(points, OVAL) * (1 - fill(points, BELOW_HAIR)), STRAND_PX)
     return Analysis(
         target=target_small,
         warped=warped_small,
@@ -112,8 +115,8 @@ def analyse(target: Portrait, warped: FloatImage, drawing: Drawing, visible: Mas
         features=features,
         eyes=cv2.dilate(eyes, np.ones((3, 3), np.uint8)),
         visible=seen,
-        target_skin=_find_skin(to_lab(target_small), fill(target_points, CHEEKS_AND_NOSE) * plain * seen) * seen,
-        source_skin=_find_skin(to_lab(from_tones(warped_small)), fill(points, CHEEKS_AND_NOSE) * plain),
+        target_skin=_without_strands(target_skin, forehead) * seen,
+        source_skin=_without_strands(source_skin, forehead),
     )
 
 
@@ -143,14 +146,12 @@ def make_mask(seen: Analysis) -> Mask:
     From the chin to the hairline; near its border only where both faces show skin, so that hair stays in front. Known
     occluders change nothing here: the mask is cut at their edge later, and that edge is sharper.
     """
-    outline = seen.fill(seen.points, OVAL)
-    mask = outline * cv2.erode(seen.covered, np.ones((3, 3), np.uint8))
+    mask = seen.fill(seen.points, OVAL) * cv2.erode(seen.covered, np.ones((3, 3), np.uint8))
     skin = cv2.morphologyEx(
         np.minimum(np.maximum(seen.target_skin, 1 - seen.visible), seen.source_skin),
         cv2.MORPH_CLOSE,
         np.ones((CLOSED_GAP_PX, CLOSED_GAP_PX), np.uint8),
     )
-    skin = _without_strands(skin, blur(outline - outline * seen.fill(seen.points, BELOW_HAIR), STRAND_PX))
     band = 1 - blur(seen.fill(seen.points, FACE_CORE), BAND_BLUR_PX)
     plain = 1 - blur(seen.features, BAND_BLUR_PX)
     mask *= 1 - band * plain * (1 - blur(skin, BAND_BLUR_PX))

@@ -76,7 +76,7 @@ def estimate_tone(seen: Analysis, mask: Mask) -> Tone:
     missing = target - matched
     field = _limit(masked_blur(missing, weight + np.float32(1e-3) * seen.shown, LIGHT_BLUR_PX), FIELD_LIMIT)
     missing -= field
-    plain = seen.shown * ((1 - seen.features) * (seen.target_skin > 0.5) + np.float32(1e-3))
+    plain = seen.shown * ((1 - seen.features) * np.minimum(seen.target_skin, seen.source_skin) + np.float32(1e-3))
     chroma = np.ascontiguousarray(missing[..., 1:])
     finer = _limit(masked_blur(chroma, plain, CHROMA_BLUR_PX), FIELD_LIMIT)
     light, *tint = cv2.split(field)

@@ -7,7 +7,8 @@ or winked. The difference hardly changes within a track: it is measured once, in
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,17 +67,19 @@ def _look(image: Image, face: Face, pack: ModelPack, measure: Measure) -> NDArra
     reach = AROUND * float((face.box[2:] - face.box[:2]).max())
     left, top = np.maximum(centre - reach, 0).astype(int).tolist()
     right, bottom = np.ceil(centre + reach).astype(int).tolist()
-    seen = []
-    for x, y in SHIFTS_PX:
-        origin = np.array([left + x, top + y])
+
+    def see(shift: tuple[int, int]) -> tuple[float, ...] | None:
+        origin = np.array([left, top]) + shift
         part = np.ascontiguousarray(image[origin[1] : bottom, origin[0] : right])
         faces, _ = confirm_faces(part, pack, detect_faces(part, pack, thorough=False))
         near = min(faces, key=lambda found: _distance(found, face, origin), default=None)
         if near is None or near.landmarks is None or _distance(near, face, origin) > reach / (2 * AROUND):
             return None
-        openings = measure(near.landmarks)
-        seen.append((openings.right, openings.left, openings.mouth))
-    return np.asarray(np.median(seen, 0))
+        return astuple(measure(near.landmarks))
+
+    with ThreadPoolExecutor() as beside:
+        seen = [openings for openings in beside.map(see, SHIFTS_PX) if openings is not None]
+    return np.asarray(np.median(seen, 0)) if len(seen) == len(SHIFTS_PX) else None
 
 
 def _distance(found: Face, face: Face, origin: NDArray[np.int_]) -> float:
