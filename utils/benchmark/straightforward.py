@@ -55,7 +55,7 @@ def swap_frames(frames: Iterable[Image], pack: ModelPack, source: Identity) -> I
         The finished frames, in order.
     """
     person: Embedding | None = None
-    for index, frame in enumerate(frames):
+    for frame in frames:
         faces, _ = pack.detector.detect(frame)
         if not faces:
             yield frame
@@ -65,7 +65,7 @@ def swap_frames(frames: Iterable[Image], pack: ModelPack, source: Identity) -> I
             person = vectors[max(range(len(faces)), key=lambda number: faces[number].area)]
         similarities = cosine_similarities([person], vectors)
         chosen = match_faces(similarities, np.full_like(similarities, pack.similarity_th))
-        aligned = [pack.generator.align(frame, faces[number], index) for number in chosen]
+        aligned = [pack.generator.align(frame, faces[number]) for number in chosen]
         yield get_final_image(frame, aligned, pack.generator.generate(aligned, [source] * len(aligned)))
 
 

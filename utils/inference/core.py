@@ -131,7 +131,7 @@ def generate_faces(
         # In the order of sources and tracks: where two masks overlap, the same person lies on top in every frame.
         for source, recorded in sorted(record.swaps, key=lambda swap: (swap[0], swap[1].track)):
             treatment = replace(recorded.treatment, strength=strength * recorded.treatment.strength)
-            frame.aligned.append(crop_face(image, recorded.face, pack, record.index, treatment))
+            frame.aligned.append(crop_face(image, recorded.face, pack, treatment))
             frame.identities.append(sources[source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)

@@ -99,7 +99,7 @@ def chooser(pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader)
 
         def choose_mask(record: FrameRecord, recorded: RecordedFace) -> Treatment:
             assert recorded.source is not None
-            aligned = crop_face(frame_at(record.pts), recorded.face, pack, record.index)
+            aligned = crop_face(frame_at(record.pts), recorded.face, pack)
             return Treatment(pack.generator.choose_mask(aligned, sources[recorded.source]))
 
         return choose_mask
@@ -109,7 +109,7 @@ def chooser(pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader)
     def choose_openings(record: FrameRecord, recorded: RecordedFace) -> Treatment | None:
         assert recorded.source is not None
         frame, identity = frame_at(record.pts), sources[recorded.source]
-        openings = match_openings(frame, recorded.face, recorded.treatment, pack, identity, record.index)
+        openings = match_openings(frame, recorded.face, recorded.treatment, pack, identity)
         return None if openings is None else Treatment(openings=openings)
 
     return choose_openings

@@ -141,7 +141,6 @@ class AlignedFace:
         crop: (S, S, 3) BGR uint8.
         frame_to_crop: (2, 3) float64.
         face: the face in frame pixels.
-        seed: number of the frame; a generator that adds grain takes it as its only randomness.
         treatment: what the plan decided for this frame.
         visible: (S, S) float32 in [0, 1], 0 where something in front hides the face; None if nothing does.
     """
@@ -149,7 +148,6 @@ class AlignedFace:
     crop: Image
     frame_to_crop: Affine
     face: Face
-    seed: int = 0
     treatment: Treatment = UNTREATED
     visible: Mask | None = None
 
@@ -220,7 +218,7 @@ class Generator(Protocol):
     keeps_masks: bool
     """Whether something about its masks, decided by `choose_mask`, must not change within a track."""
 
-    def align(self, frame: Image, face: Face, seed: int) -> AlignedFace:
+    def align(self, frame: Image, face: Face) -> AlignedFace:
         """Cut `face` out of `frame` in the pose, size and border that this generator expects."""
 
     def choose_mask(self, face: AlignedFace, identity: Identity) -> MaskParameters | None:
