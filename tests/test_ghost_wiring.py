@@ -40,8 +40,9 @@ from utils.inference.face_swapper import FaceSwapper
 from utils.inference.faceshifter_run import faceshifter_batch
 from utils.inference.frame_records import read_records, write_record
 from utils.inference.masks import ALIKE, MUCH_NARROWER, WIDER, circle_mask, face_mask, face_mask_static
+from utils.inference.model_pack import FadeLimits, ModelPack
 from utils.inference.plan import chooser, plan_records
-from utils.inference.records import AlignedFace, Face, FadeLimits, Identity, MaskParameters, ModelPack, Treatment
+from utils.inference.records import AlignedFace, Face, Identity, MaskParameters, Treatment
 from utils.inference.steadying.smoothing import FaceKeypointSmoother, smooth_keypoints
 from utils.inference.tracking.people import cast_persons
 from utils.inference.tracking.tracks import Tracker

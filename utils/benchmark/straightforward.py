@@ -17,7 +17,8 @@ from models.packs import GhostOptions, load_ghost_pack
 from utils.devices import Placement
 from utils.inference.blending import Patch
 from utils.inference.image_processing import get_final_image
-from utils.inference.records import Embedding, Identity, Image, ModelPack
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Embedding, Identity, Image
 from utils.inference.tracking.matching import cosine_similarities, match_faces
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.rendering import encoding_for

@@ -36,7 +36,8 @@ from utils.inference.blending import paste_back
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import RecordedFace
 from utils.inference.image_processing import crop_face
-from utils.inference.records import Face, Identity, Image, Mask, ModelPack
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Face, Identity, Image, Mask
 from utils.inference.request import SwapRequest
 from utils.inference.video_processing import get_target, read_video
 from utils.pictures import read_picture

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.image_processing import confirm_faces, crop_face, detect_faces, get_final_image
-from utils.inference.records import Face, Identity, Image, ModelPack, Openings, Points, Treatment
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Face, Identity, Image, Openings, Points, Treatment
 
 ROUNDS = 2  # the first takes away most of the difference
 SHIFTS_PX = (

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, get_final_image
+from utils.inference.model_pack import ModelPack, Surface
 from utils.inference.overlap import ahead
-from utils.inference.records import AlignedFace, Composition, Face, Identity, Image, ModelPack, Surface
+from utils.inference.records import AlignedFace, Composition, Face, Identity, Image
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.cuts import CutDetector
 from utils.inference.tracking.search import Stretch, find_in_stretch, searched_stretches

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from utils.inference.blending import Patch, WarpedFace, blend_patch, warp_to_frame
 from utils.inference.boxes import drop_duplicates, is_duplicate
+from utils.inference.model_pack import ModelPack
 from utils.inference.occlusion.visibility import refine_visible
-from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, ModelPack, Treatment
+from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, Treatment
 from utils.inference.stopwatch import stage
 
 Matte: TypeAlias = NDArray[np.uint16]

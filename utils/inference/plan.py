@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from utils.inference.calibration import match_openings
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face
+from utils.inference.model_pack import ModelPack
 from utils.inference.occlusion.clear_face import ClearFace
 from utils.inference.occlusion.marking import mark_occlusions
-from utils.inference.records import Identity, Image, ModelPack, Treatment
+from utils.inference.records import Identity, Image, Treatment
 from utils.inference.steadying.record_smoothing import fade_records, measure_motion, smooth_records
 from utils.inference.tracking.gaps import fill_gaps
 from utils.inference.tracking.people import Casting
