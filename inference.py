@@ -31,7 +31,8 @@ from utils.video_flags import refuse_output_flags, video_options
 
 if TYPE_CHECKING:
     from utils.inference.face_swapper import FaceSwapper
-    from utils.inference.records import Identity, ModelPack
+    from utils.inference.model_pack import ModelPack
+    from utils.inference.records import Identity
     from utils.inference.request import SwapReport
     from utils.pictures import Picture
 

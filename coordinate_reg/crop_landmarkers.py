@@ -10,7 +10,8 @@ from coordinate_reg.image_infer import Handler
 from coordinate_reg.landmarks_106 import landmarks_106_from_mesh
 from utils.inference.alignment import POSE_TEMPLATES_112
 from utils.inference.masks import CROP_PX
-from utils.inference.records import Face, Image, Landmarker, Points
+from utils.inference.model_pack import Landmarker
+from utils.inference.records import Face, Image, Points
 
 # Where an aligned face lies in its crop: the eyes, nose and mouth of the frontal template, and the box of a face around them.
 FRONTAL_KEYPOINTS: Points = POSE_TEMPLATES_112[2] * (CROP_PX / 112)

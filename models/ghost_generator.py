@@ -61,10 +61,10 @@ class GhostGenerator:
         self._limit, self._sr_limit = BatchLimit(batch_size), BatchLimit(min(batch_size, 8))
         self._crop_px = crop_px
 
-    def align(self, frame: Image, face: Face, seed: int) -> AlignedFace:
-        """See `Generator`; `seed` has no use, since nothing is random."""
+    def align(self, frame: Image, face: Face) -> AlignedFace:
+        """See `Generator`."""
         frame_to_crop, _ = estimate_pose_alignment(face.keypoints, self._crop_px)
-        return AlignedFace(warp_bilinear(frame, frame_to_crop, self._crop_px), frame_to_crop, face, seed)
+        return AlignedFace(warp_bilinear(frame, frame_to_crop, self._crop_px), frame_to_crop, face)
 
     def choose_mask(self, face: AlignedFace, identity: Identity) -> MaskParameters | None:
         """See `Generator`; None where no landmarks are found."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from models.ghost_generator import CropLandmarker
     from utils.devices import Placement
-    from utils.inference.records import ModelPack
+    from utils.inference.model_pack import ModelPack
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def load_ghost_pack(
     """
     from models.ghost_networks import generator_network, identity_network, sr_network
     from utils.devices import choose_placement, with_tensorrt
-    from utils.inference.records import FadeLimits, ModelPack
+    from utils.inference.model_pack import FadeLimits, ModelPack
     from utils.model_files.state import resolve_all
     from utils.model_files.table import required_files
 
@@ -179,7 +179,7 @@ def load_builtin_pack(det_thresh: float | None = None) -> ModelPack:
     from models.mesh.generator import YAW_LIMITS_DEG, MeshGenerator
     from models.mesh.shape import measure_openings
     from models.mesh.surface import MeshSurface
-    from utils.inference.records import FadeLimits, ModelPack
+    from utils.inference.model_pack import FadeLimits, ModelPack
     from utils.inference.steadying.landmark_smoothing import LandmarkSmoother
     from utils.memory import give_memory_back
     from utils.weights import builtin_file, builtin_version

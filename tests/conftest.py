@@ -13,7 +13,8 @@ from hypothesis import settings
 
 from models.packs import load_builtin_pack
 from utils.inference.face_swapper import FaceSwapper
-from utils.inference.records import Image, ModelPack
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Image
 
 settings.register_profile("project", deadline=None)  # the machine's speed is no property of the code
 settings.load_profile("project")

@@ -32,8 +32,8 @@ LAYERS = [
 ]
 # The pure core: geometry, matching, blending. NumPy, SciPy and OpenCV only.
 PURE = [
-    *("alignment", "shrinking", "boxes", "masks", "blending", "records", "image_processing", "core", "calibration"),
-    *("overlap", "stopwatch"),
+    *("alignment", "shrinking", "boxes", "masks", "blending", "records", "model_pack", "image_processing", "core"),
+    *("calibration", "overlap", "stopwatch"),
     *("tracking/cuts", "tracking/tracks", "tracking/people", "tracking/matching", "tracking/gaps", "tracking/search"),
     *("steadying/smoothing", "steadying/landmark_smoothing", "steadying/record_smoothing", "steadying/fading"),
     *("steadying/window", "steadying/motion"),

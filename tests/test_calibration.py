@@ -27,8 +27,8 @@ def openings_of(image, pack):
 def test_a_swap_drawn_with_what_was_measured_is_as_far_open_as_the_target(collins, pack, source):
     face = find_faces(collins, pack)[0][0]
     differences = []
-    for openings in (Openings(), match_openings(collins, face, Treatment(), pack, source, 0)):
-        aligned = crop_face(collins, face, pack, 0, Treatment(openings=openings))
+    for openings in (Openings(), match_openings(collins, face, Treatment(), pack, source)):
+        aligned = crop_face(collins, face, pack, Treatment(openings=openings))
         result = get_final_image(collins, [aligned], pack.generator.generate([aligned], [source]))
         differences.append(np.abs(openings_of(result, pack) - openings_of(collins, pack)))
     drawn_blindly, corrected = differences
@@ -39,7 +39,7 @@ def test_a_swap_drawn_with_what_was_measured_is_as_far_open_as_the_target(collin
 def test_where_the_face_is_not_found_again_nothing_is_decided_and_the_next_frame_is_asked(collins, pack, source):
     face = find_faces(collins, pack)[0][0]
     blank = np.zeros_like(collins)
-    assert match_openings(blank, face, Treatment(), pack, source, 0) is None
+    assert match_openings(blank, face, Treatment(), pack, source) is None
     asked = []
 
     def frame_at(pts):

@@ -117,10 +117,10 @@ class PastingGenerator:
 
     max_batch, keeps_masks = 1, False
 
-    def align(self, frame, face, seed):
+    def align(self, frame, face):
         places = np.array([[70.0, 90], [154, 90], [112, 130], [80, 170], [144, 170]])
         frame_to_crop = estimate_similarity(face.keypoints, places)
-        return AlignedFace(cv2.warpAffine(frame, frame_to_crop, (224, 224)), frame_to_crop, face, seed)
+        return AlignedFace(cv2.warpAffine(frame, frame_to_crop, (224, 224)), frame_to_crop, face)
 
     def choose_mask(self, face, identity):
         return None
@@ -128,7 +128,7 @@ class PastingGenerator:
     def generate(self, faces, identities):
         mask = cv2.GaussianBlur(cv2.circle(np.zeros((224, 224), np.float32), (112, 125), 85, 1.0, -1), (0, 0), 4)
         views = [identity.views[0] for identity in identities]
-        return [GeneratedFace(self.align(view.image, view.face, 0).crop, mask) for view in views]
+        return [GeneratedFace(self.align(view.image, view.face).crop, mask) for view in views]
 
 
 class KeypointEmbedder:

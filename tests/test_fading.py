@@ -13,7 +13,8 @@ from coordinate_reg.mesh_points import CHEEKS
 from utils.inference.core import model_inference
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
 from utils.inference.image_processing import find_faces
-from utils.inference.records import Face, FadeLimits, Treatment
+from utils.inference.model_pack import FadeLimits
+from utils.inference.records import Face, Treatment
 from utils.inference.steadying.fading import fade_of, visible_share, yaw_of
 from utils.inference.steadying.record_smoothing import fade_records
 

@@ -40,8 +40,9 @@ from utils.inference.face_swapper import FaceSwapper
 from utils.inference.faceshifter_run import faceshifter_batch
 from utils.inference.frame_records import read_records, write_record
 from utils.inference.masks import ALIKE, MUCH_NARROWER, WIDER, circle_mask, face_mask, face_mask_static
+from utils.inference.model_pack import FadeLimits, ModelPack
 from utils.inference.plan import chooser, plan_records
-from utils.inference.records import AlignedFace, Face, FadeLimits, Identity, MaskParameters, ModelPack, Treatment
+from utils.inference.records import AlignedFace, Face, Identity, MaskParameters, Treatment
 from utils.inference.steadying.smoothing import FaceKeypointSmoother, smooth_keypoints
 from utils.inference.tracking.people import cast_persons
 from utils.inference.tracking.tracks import Tracker
@@ -208,7 +209,7 @@ class FakeEmbedder:
 
 
 class FakeGenerator:
-    """Notes for which frames and persons it was asked for mask parameters; each answer is another."""
+    """Notes for which frames, whose pixels are their index, and persons it was asked for mask parameters; each answer is another."""
 
     max_batch = 1
     keeps_masks = True
@@ -216,11 +217,11 @@ class FakeGenerator:
     def __init__(self):
         self.asked = []
 
-    def align(self, frame, face, seed):
-        return AlignedFace(frame, np.eye(2, 3), face, seed)
+    def align(self, frame, face):
+        return AlignedFace(frame, np.eye(2, 3), face)
 
     def choose_mask(self, face, identity):
-        self.asked.append((face.seed, int(identity.embedding.argmax())))
+        self.asked.append((int(face.crop[0, 0, 0]), int(identity.embedding.argmax())))
         return MaskParameters(len(self.asked), 5, 5, 2.0)
 
 
@@ -321,7 +322,7 @@ class FixedLandmarks:
 
 def generated(landmarker, parameters=None, crop_px=224):
     crop = np.random.default_rng(0).integers(0, 255, (crop_px, crop_px, 3), np.uint8)
-    face = AlignedFace(crop, np.eye(2, 3), face_at(0, 0), 0, Treatment(parameters))
+    face = AlignedFace(crop, np.eye(2, 3), face_at(0, 0), Treatment(parameters))
     generator = GhostGenerator(Copy(), landmarker, CPU, 4, crop_px)
     return generator.generate([face], [Identity(np.zeros(512, np.float32), ())])[0]
 

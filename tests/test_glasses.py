@@ -111,7 +111,7 @@ def test_what_a_track_usually_shows_decides_over_a_single_frame(bare):
 
 def test_the_targets_glasses_stay_in_front_and_the_sources_are_gone(generator, collins, hopper, pack):
     target, source = (View(image, find_faces(image, pack)[0][0], "") for image in (hopper, collins))
-    aligned = generator.align(target.image, target.face, 0)
+    aligned = generator.align(target.image, target.face)
     (generated,) = generator.generate([aligned], [Identity(np.zeros(4, np.float32), (source,))])
     result = paste_back(target.image, generated.image, generated.mask, aligned.frame_to_crop)
     kept = portrait_of(hopper, pack)

@@ -99,7 +99,7 @@ def test_a_swapped_moving_face_is_hardly_crisper_than_the_target(collins, pack, 
     face = find_faces(collins, pack)[0][0]
     width = face.box[2] - face.box[0]
     moving = eight_bit(blur_along(collins.astype(np.float32), np.array([1.0, 0.0]), 0.15 * width))
-    aligned = pack.generator.align(moving, face, 0)
+    aligned = pack.generator.align(moving, face)
 
     def contrast(picture):
         grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float32), (0, 0), 2)

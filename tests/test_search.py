@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from utils.inference.image_processing import find_faces, follow_faces
-from utils.inference.records import Face, FadeLimits, ModelPack
+from utils.inference.model_pack import FadeLimits, ModelPack
+from utils.inference.records import Face
 from utils.inference.steadying.smoothing import FaceKeypointSmoother
 from utils.inference.tracking.search import (
     STRETCH_FRAMES,

@@ -60,7 +60,7 @@ def test_what_is_found_in_the_flat_picture_is_found_again_in_the_crop(surface, p
     painted = cv2.circle(collins.copy(), np.round(centre).astype(int).tolist(), round(radius), (200, 60, 20), -1)
     before, after = (surface.flatten(image, collins_face) for image in (collins, painted))
     changed = cv2.absdiff(flat_picture(before), flat_picture(after)).max(-1) > 40
-    aligned = crop_face(painted, collins_face, pack, 0)
+    aligned = crop_face(painted, collins_face, pack)
     size = aligned.crop.shape[0]
     visible = surface.place(changed, collins_face, aligned.frame_to_crop, size)
     assert visible.shape == (size, size)
@@ -147,9 +147,9 @@ def test_what_hides_the_face_is_pasted_over_by_nothing():
 
 def test_a_pack_without_a_surface_looks_for_nothing(pack, collins, collins_face):
     hidden = Treatment(occluded=np.ones((FLAT_PX, FLAT_PX), bool))
-    assert crop_face(collins, collins_face, pack, 0).visible is None
-    assert crop_face(collins, collins_face, replace(pack, surface=None), 0, hidden).visible is None
-    assert crop_face(collins, collins_face, pack, 0, hidden).visible.min() == 0
+    assert crop_face(collins, collins_face, pack).visible is None
+    assert crop_face(collins, collins_face, replace(pack, surface=None), hidden).visible is None
+    assert crop_face(collins, collins_face, pack, hidden).visible.min() == 0
 
 
 def test_the_swap_beside_an_occluder_looks_as_without_it(pack, collins, collins_face, hopper):
@@ -163,7 +163,7 @@ def test_the_swap_beside_an_occluder_looks_as_without_it(pack, collins, collins_
     covered = np.where(occluder[..., None] > 0, np.uint8((230, 40, 10)), collins)
 
     def swapped(image, hidden):
-        aligned = crop_face(image, collins_face, pack, 0)
+        aligned = crop_face(image, collins_face, pack)
         if hidden:
             size = aligned.crop.shape[0]
             front = cv2.warpAffine(occluder.astype(np.float32), aligned.frame_to_crop, (size, size))
@@ -211,7 +211,7 @@ def test_a_drawn_hand_stays_in_front_through_the_example_clip(swapper, hopper):
         if mask is None:
             assert recorded.treatment.occluded is None, number
         elif number % 3 == 0:
-            rendered = render(image, recorded, swapper.pack, source, number)
+            rendered = render(image, recorded, swapper.pack, source)
             area = rendered.plain_weight > 0.5
             change = cv2.absdiff(rendered.result, image).max(-1)
             hidden, untouched = hidden + (area & mask).sum(), untouched + (area & mask & (change <= UNTOUCHED)).sum()

@@ -14,7 +14,8 @@ import numpy as np
 from utils.errors import BadArgument, NoFaceFound, UnwritableOutput
 from utils.files import finished_file, shown
 from utils.inference.core import Analysis
-from utils.inference.records import Face, Image, ModelPack
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Face, Image
 from utils.inference.tracking.people import FoundPerson, believable, find_people
 from utils.inference.tracking.tracks import Tracker
 from utils.inference.video.options import VideoOptions

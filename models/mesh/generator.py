@@ -50,7 +50,7 @@ class MeshGenerator:
         self._topology = build_topology(triangles)
         self._textures: WeakKeyDictionary[Identity, list[SourceTexture]] = WeakKeyDictionary()
 
-    def align(self, frame: Image, face: Face, seed: int) -> AlignedFace:
+    def align(self, frame: Image, face: Face) -> AlignedFace:
         """Cut out an upright canvas about as fine as the frame.
 
         Raises:
@@ -59,7 +59,7 @@ class MeshGenerator:
         landmarks = _dense_landmarks(face)
         size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
         frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
-        return AlignedFace(cut_out(frame, frame_to_canvas, size), frame_to_canvas, face, seed)
+        return AlignedFace(cut_out(frame, frame_to_canvas, size), frame_to_canvas, face)
 
     def choose_mask(self, face: AlignedFace, identity: Identity) -> MaskParameters | None:
         """See `Generator`; every mask follows from its own frame."""

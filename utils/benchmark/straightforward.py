@@ -17,7 +17,8 @@ from models.packs import GhostOptions, load_ghost_pack
 from utils.devices import Placement
 from utils.inference.blending import Patch
 from utils.inference.image_processing import get_final_image
-from utils.inference.records import Embedding, Identity, Image, ModelPack
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Embedding, Identity, Image
 from utils.inference.tracking.matching import cosine_similarities, match_faces
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.rendering import encoding_for
@@ -55,7 +56,7 @@ def swap_frames(frames: Iterable[Image], pack: ModelPack, source: Identity) -> I
         The finished frames, in order.
     """
     person: Embedding | None = None
-    for index, frame in enumerate(frames):
+    for frame in frames:
         faces, _ = pack.detector.detect(frame)
         if not faces:
             yield frame
@@ -65,7 +66,7 @@ def swap_frames(frames: Iterable[Image], pack: ModelPack, source: Identity) -> I
             person = vectors[max(range(len(faces)), key=lambda number: faces[number].area)]
         similarities = cosine_similarities([person], vectors)
         chosen = match_faces(similarities, np.full_like(similarities, pack.similarity_th))
-        aligned = [pack.generator.align(frame, faces[number], index) for number in chosen]
+        aligned = [pack.generator.align(frame, faces[number]) for number in chosen]
         yield get_final_image(frame, aligned, pack.generator.generate(aligned, [source] * len(aligned)))
 
 

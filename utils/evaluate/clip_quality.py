@@ -33,7 +33,8 @@ from utils.evaluate.tables import Verdict, plain_text, verdict_table
 from utils.flag_types import positive_int
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.image_processing import MATTE_FULL, find_faces, get_final_image, get_layers
-from utils.inference.records import AlignedFace, Composition, Face, GeneratedFace, Identity, Image, ModelPack, Points
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import AlignedFace, Composition, Face, GeneratedFace, Identity, Image, Points
 from utils.inference.video_processing import get_target, read_video
 from utils.pictures import read_picture
 

@@ -13,9 +13,10 @@ from utils.inference.core import Analysis, generate_faces
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import FrameRecord
 from utils.inference.image_processing import find_faces
+from utils.inference.model_pack import ModelPack
 from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.plan import FrameReader, chooser, plan_records
-from utils.inference.records import Composition, Face, Identity, Image, ModelPack, View
+from utils.inference.records import Composition, Face, Identity, Image, View
 from utils.inference.request import SwapRequest
 from utils.inference.tracking.tracks import Tracker
 

@@ -18,7 +18,8 @@ from utils.evaluate.finish import FacePair, judge_finish
 from utils.inference.core import generate_faces
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.image_processing import MATTE_FULL, find_faces, get_final_image, get_layers
-from utils.inference.records import Embedder, Embedding, Face, Identity, Image, Mask, ModelPack
+from utils.inference.model_pack import Embedder, ModelPack
+from utils.inference.records import Embedding, Face, Identity, Image, Mask
 from utils.inference.request import SwapRequest
 
 SHIFTS_PX = (

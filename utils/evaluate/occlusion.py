@@ -36,7 +36,8 @@ from utils.inference.blending import paste_back
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import RecordedFace
 from utils.inference.image_processing import crop_face
-from utils.inference.records import Face, Identity, Image, Mask, ModelPack
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Face, Identity, Image, Mask
 from utils.inference.request import SwapRequest
 from utils.inference.video_processing import get_target, read_video
 from utils.pictures import read_picture
@@ -80,11 +81,11 @@ class Judged:
     shown: list[Image] = field(default_factory=list)
 
 
-def render(frame: Image, recorded: RecordedFace, pack: ModelPack, source: Identity, seed: int) -> Rendered:
+def render(frame: Image, recorded: RecordedFace, pack: ModelPack, source: Identity) -> Rendered:
     """Swap one face with and without what is in front of it."""
     results = []
     for treated in (recorded.treated(occluded=None), recorded):
-        place = crop_face(frame, treated.face, pack, seed, treated.treatment)
+        place = crop_face(frame, treated.face, pack, treated.treatment)
         (generated,) = pack.generator.generate([place], [source])
         mask = generated.mask if place.visible is None else generated.mask * place.visible
         weight = cv2.warpAffine(mask, invert(place.frame_to_crop), frame.shape[1::-1], flags=cv2.INTER_LINEAR)
@@ -112,7 +113,7 @@ def judge_clip(path: Path, swapper: FaceSwapper, source: Identity) -> Judged:
             if recorded.treatment.occluded is None and occluder is None:
                 judged.shares[recorded.track].append(1.0)
                 continue
-            rendered = render(frame, recorded, swapper.pack, source, record.index)
+            rendered = render(frame, recorded, swapper.pack, source)
             judged.shares[recorded.track].append(rendered.share)
             if occluder is not None:
                 _count(judged, rendered, occluder)
@@ -186,10 +187,10 @@ def judge_photos(
         request = SwapRequest([source], (), False, path.name)
         frames = list(animate(picture, face))
         records = plan_clip(*analyse_clip(frames, swapper), request, swapper, picture.shape[1::-1])
-        for (number, frame), record in zip(frames, records, strict=True):
+        for (_, frame), record in zip(frames, records, strict=True):
             for _, recorded in record.swaps:
                 whole = recorded.treatment.occluded is None
-                share = 1.0 if whole else render(frame, recorded, swapper.pack, source, number).share
+                share = 1.0 if whole else render(frame, recorded, swapper.pack, source).share
                 shares[labels.get(path.name, Label()).group].append(share)
     return shares
 

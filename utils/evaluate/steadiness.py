@@ -205,7 +205,7 @@ def measure_still(photo: Path, swapper: FaceSwapper, source: Identity) -> tuple[
 def mask_of(image: Image, record: FrameRecord, swapper: FaceSwapper, source: Identity) -> Mask:
     """(H, W) float32: the weight of the first swapped face of a frame."""
     _, swap = record.swaps[0]
-    aligned = crop_face(image, swap.face, swapper.pack, record.index, swap.treatment)
+    aligned = crop_face(image, swap.face, swapper.pack, swap.treatment)
     (generated,) = swapper.pack.generator.generate([aligned], [source])
     return cv2.warpAffine(generated.mask, invert(aligned.frame_to_crop), image.shape[1::-1]).astype(np.float32)
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.image_processing import confirm_faces, crop_face, detect_faces, get_final_image
-from utils.inference.records import Face, Identity, Image, ModelPack, Openings, Points, Treatment
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Face, Identity, Image, Openings, Points, Treatment
 
 ROUNDS = 2  # the first takes away most of the difference
 SHIFTS_PX = (
@@ -30,7 +31,7 @@ Measure = Callable[[Points], Openings]
 
 
 def match_openings(
-    frame: Image, face: Face, treatment: Treatment, pack: ModelPack, identity: Identity, seed: int
+    frame: Image, face: Face, treatment: Treatment, pack: ModelPack, identity: Identity
 ) -> Openings | None:
     """By how much farther eyes and mouth must be drawn open, so that the result looks as far open as the target.
 
@@ -40,7 +41,6 @@ def match_openings(
         treatment: how it is to be swapped.
         pack: the loaded models.
         identity: who `face` is to become.
-        seed: number of the frame.
 
     Returns:
         0 for an eye that is closed; None if the frame cannot tell, as the face is not found again.
@@ -52,7 +52,7 @@ def match_openings(
     tells = np.append(wanted[:2] > CLOSED, True)
     added = np.zeros(3)
     for _ in range(ROUNDS):
-        aligned = crop_face(frame, face, pack, seed, replace(treatment, openings=Openings(*added)))
+        aligned = crop_face(frame, face, pack, replace(treatment, openings=Openings(*added)))
         result = get_final_image(frame, [aligned], pack.generator.generate([aligned], [identity]))
         found = _look(result, face, pack, measure)
         if found is None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, get_final_image
+from utils.inference.model_pack import ModelPack, Surface
 from utils.inference.overlap import ahead
-from utils.inference.records import AlignedFace, Composition, Face, Identity, Image, ModelPack, Surface
+from utils.inference.records import AlignedFace, Composition, Face, Identity, Image
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.cuts import CutDetector
 from utils.inference.tracking.search import Stretch, find_in_stretch, searched_stretches
@@ -131,7 +132,7 @@ def generate_faces(
         # In the order of sources and tracks: where two masks overlap, the same person lies on top in every frame.
         for source, recorded in sorted(record.swaps, key=lambda swap: (swap[0], swap[1].track)):
             treatment = replace(recorded.treatment, strength=strength * recorded.treatment.strength)
-            frame.aligned.append(crop_face(image, recorded.face, pack, record.index, treatment))
+            frame.aligned.append(crop_face(image, recorded.face, pack, treatment))
             frame.identities.append(sources[source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)

@@ -13,8 +13,9 @@ from utils.errors import NoFaceFound
 from utils.files import finished_file, refuse_to_overwrite, writing
 from utils.inference.core import Analysis, generate_faces, model_inference
 from utils.inference.image_processing import find_faces
+from utils.inference.model_pack import ModelPack
 from utils.inference.plan import SwapCount, chooser, plan_records
-from utils.inference.records import Identity, Image, ModelPack, View
+from utils.inference.records import Identity, Image, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
 from utils.inference.tracking.matching import cosine_similarities
 from utils.inference.tracking.tracks import Tracker

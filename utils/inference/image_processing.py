@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from utils.inference.blending import Patch, WarpedFace, blend_patch, warp_to_frame
 from utils.inference.boxes import drop_duplicates, is_duplicate
+from utils.inference.model_pack import ModelPack
 from utils.inference.occlusion.visibility import refine_visible
-from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, ModelPack, Treatment
+from utils.inference.records import UNTREATED, AlignedFace, Face, GeneratedFace, Image, Treatment
 from utils.inference.stopwatch import stage
 
 Matte: TypeAlias = NDArray[np.uint16]
@@ -79,17 +80,16 @@ def _with_best_score(face: Face, candidates: Sequence[Face]) -> Face:
 
 
 @stage("align")
-def crop_face(frame: Image, face: Face, pack: ModelPack, seed: int, treatment: Treatment = UNTREATED) -> AlignedFace:
+def crop_face(frame: Image, face: Face, pack: ModelPack, treatment: Treatment = UNTREATED) -> AlignedFace:
     """Cut a face out of its frame as the pack's generator expects it, and find the edge of what is in front of it.
 
     Args:
         frame: (H, W, 3) BGR uint8.
         face: in it.
         pack: the loaded models.
-        seed: number of the frame.
         treatment: of the plan.
     """
-    aligned = replace(pack.generator.align(frame, face, seed), treatment=treatment)
+    aligned = replace(pack.generator.align(frame, face), treatment=treatment)
     if treatment.occluded is None or pack.surface is None:
         return aligned
     coarse = pack.surface.place(treatment.occluded, face, aligned.frame_to_crop, aligned.crop.shape[0])

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from utils.inference.calibration import match_openings
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face
+from utils.inference.model_pack import ModelPack
 from utils.inference.occlusion.clear_face import ClearFace
 from utils.inference.occlusion.marking import mark_occlusions
-from utils.inference.records import Identity, Image, ModelPack, Treatment
+from utils.inference.records import Identity, Image, Treatment
 from utils.inference.steadying.record_smoothing import fade_records, measure_motion, smooth_records
 from utils.inference.tracking.gaps import fill_gaps
 from utils.inference.tracking.people import Casting
@@ -99,7 +100,7 @@ def chooser(pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader)
 
         def choose_mask(record: FrameRecord, recorded: RecordedFace) -> Treatment:
             assert recorded.source is not None
-            aligned = crop_face(frame_at(record.pts), recorded.face, pack, record.index)
+            aligned = crop_face(frame_at(record.pts), recorded.face, pack)
             return Treatment(pack.generator.choose_mask(aligned, sources[recorded.source]))
 
         return choose_mask
@@ -109,7 +110,7 @@ def chooser(pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader)
     def choose_openings(record: FrameRecord, recorded: RecordedFace) -> Treatment | None:
         assert recorded.source is not None
         frame, identity = frame_at(record.pts), sources[recorded.source]
-        openings = match_openings(frame, recorded.face, recorded.treatment, pack, identity, record.index)
+        openings = match_openings(frame, recorded.face, recorded.treatment, pack, identity)
         return None if openings is None else Treatment(openings=openings)
 
     return choose_openings

@@ -1,4 +1,4 @@
-"""The records that travel through the pipeline, and the protocols that models keep.
+"""The records that travel through the pipeline.
 
 Nothing here imports a model, a device or a file. Conventions: images are BGR uint8 (H, W, 3); points are (x, y) in pixels of the image
 they belong to, pixel centres at whole numbers; `frame_to_crop` maps frame pixels to crop pixels.
@@ -6,10 +6,8 @@ they belong to, pixel centres at whole numbers; `frame_to_crop` maps frame pixel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +19,7 @@ Points: TypeAlias = NDArray[np.float64]
 Motion: TypeAlias = tuple[float, float]  # x, y in frame pixels from one frame to the next
 Embedding: TypeAlias = NDArray[np.float32]
 Texels: TypeAlias = NDArray[np.bool_]
-"""Of a face laid flat, see `Surface`: (64, 64)."""
+"""Of a face laid flat, see `model_pack.Surface`: (64, 64)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +94,7 @@ class Openings:
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """How a face looks, laid flat by a `Surface` and compressed; see `utils.inference.occlusion.appearance`.
+    """How a face looks, laid flat by a `model_pack.Surface` and compressed; see `utils.inference.occlusion.appearance`.
 
     Attributes:
         png: a small square picture.
@@ -114,7 +112,7 @@ class Treatment:
     """How a face is swapped in one frame, as the plan decided.
 
     Attributes:
-        mask_parameters: what `Generator.choose_mask` said at the beginning of the track; None leaves it to the generator.
+        mask_parameters: what `model_pack.Generator.choose_mask` said at the beginning of the track; None leaves it to the generator.
         openings: by how much farther eyes and mouth are drawn open than in the target; see `utils.inference.calibration`.
         strength: how much of the swap is to be seen, in [0, 1]; 0 leaves the frame as it is.
         motion: of the face at this frame, in pixels a frame; (0, 0) in a photo.
@@ -141,7 +139,6 @@ class AlignedFace:
         crop: (S, S, 3) BGR uint8.
         frame_to_crop: (2, 3) float64.
         face: the face in frame pixels.
-        seed: number of the frame; a generator that adds grain takes it as its only randomness.
         treatment: what the plan decided for this frame.
         visible: (S, S) float32 in [0, 1], 0 where something in front hides the face; None if nothing does.
     """
@@ -149,7 +146,6 @@ class AlignedFace:
     crop: Image
     frame_to_crop: Affine
     face: Face
-    seed: int = 0
     treatment: Treatment = UNTREATED
     visible: Mask | None = None
 
@@ -179,123 +175,3 @@ class Composition:
     frame: Image
     aligned: tuple[AlignedFace, ...]
     generated: tuple[GeneratedFace, ...]
-
-
-class Detector(Protocol):
-    """Finds faces."""
-
-    det_thresh: float
-    """Score in [0, 1] from which on a candidate counts."""
-
-    def detect(self, image: Image, thorough: bool = True) -> tuple[list[Face], float]:
-        """Faces of `image`, best score first (an empty list when there is none), and the best score of any candidate, for messages.
-
-        A search that is not `thorough` may miss faces that are small in the picture.
-        """
-
-
-class Landmarker(Protocol):
-    """Places dense landmarks on a detected face."""
-
-    def locate(self, image: Image, face: Face) -> Face | None:
-        """`face` with dense landmarks (box and keypoints refined by them), or None when the model says that this is no face.
-
-        A face that comes with dense landmarks is one of a neighbouring frame, and is followed from there.
-        """
-
-
-class Embedder(Protocol):
-    """Turns a face into an identity vector."""
-
-    def embed(self, image: Image, face: Face) -> Embedding:
-        """(D,) float32 such that the cosine similarity of two vectors says how alike the persons are."""
-
-
-class Generator(Protocol):
-    """Makes the swapped face."""
-
-    max_batch: int
-    """How many faces it gains from seeing at once; 1 for a generator that works face by face."""
-
-    keeps_masks: bool
-    """Whether something about its masks, decided by `choose_mask`, must not change within a track."""
-
-    def align(self, frame: Image, face: Face, seed: int) -> AlignedFace:
-        """Cut `face` out of `frame` in the pose, size and border that this generator expects."""
-
-    def choose_mask(self, face: AlignedFace, identity: Identity) -> MaskParameters | None:
-        """Decide from the first swapped face of a track what must not change within it; None if there is nothing to decide."""
-
-    def generate(self, faces: Sequence[AlignedFace], identities: Sequence[Identity]) -> list[GeneratedFace]:
-        """Give each of `faces` the identity at the same place in `identities`."""
-
-
-class FaceSmoother(Protocol):
-    """Steadies one person's faces in a stream of frames, looking a bounded number of frames ahead, so that nothing is late."""
-
-    def push(self, face: Face | None) -> list[Face | None]:
-        """Take in the next frame, None where the person is missing; returns what is ready: as many as came in, in order, late."""
-
-    def finish(self) -> list[Face | None]:
-        """What is left; afterwards a new track may begin."""
-
-
-@dataclass(frozen=True)
-class FadeLimits:
-    """What a generator can do; see `utils.inference.steadying.fading`.
-
-    Attributes:
-        min_face_px: height of a face's box, in frame pixels, below which it is left as it is.
-        yaw_deg: turn of the head up to which a swap is shown in full, and from which on it is not shown.
-        cheeks: of the dense landmarks, those at the right and the left end of the face; None measures the turn by the five keypoints.
-    """
-
-    min_face_px: float
-    yaw_deg: tuple[float, float] = (inf, inf)
-    cheeks: tuple[int, int] | None = None
-
-
-class Surface(Protocol):
-    """Lays faces flat, so that the same point of a face has the same place in every frame."""
-
-    tolerance: Mask
-    """Of each texel, at least 1: how much more than plain skin it changes by itself."""
-
-    slack_texels: int
-    """How far from its place a point of the face may be found."""
-
-    def flatten(self, frame: Image, face: Face) -> Appearance:
-        """How `face` looks in `frame`."""
-
-    def place(self, occluded: Texels, face: Face, frame_to_crop: Affine, size: int) -> Mask:
-        """A map of texels seen in a crop: (size, size) float32 in [0, 1], 0 where `occluded`."""
-
-
-@dataclass(frozen=True)
-class ModelPack:
-    """The loaded models of one pack.
-
-    Attributes:
-        name: `ghost` or `builtin`.
-        version: of the weights, for provenance.
-        detector, landmarker, embedder, generator: the models; a pack whose generator needs no dense landmarks has no landmarker.
-        similarity_th: cosine similarity from which on two faces count as one person.
-        make_smoother: a new smoother for one person's faces, of the kind that suits the generator; all of a pack look equally far ahead.
-        fade_limits: what the generator can do.
-        settings: what else its answers depend on, in words.
-        surface: lays faces flat, so that occluders can be found; None if they are not looked for.
-        measure_openings: reads off dense landmarks how far eyes and mouth are open; None if the generator does not draw them by landmarks.
-    """
-
-    name: str
-    version: str
-    detector: Detector
-    landmarker: Landmarker | None
-    embedder: Embedder
-    generator: Generator
-    similarity_th: float
-    make_smoother: Callable[[], FaceSmoother]
-    fade_limits: FadeLimits
-    settings: str = ""
-    surface: Surface | None = None
-    measure_openings: Callable[[Points], Openings] | None = None

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
+from utils.inference.model_pack import Surface
 from utils.inference.occlusion.appearance import FLAT_PX
 from utils.inference.occlusion.clear_face import ClearFace, Expectation, learn_clear_face, measure_deviation
-from utils.inference.records import Appearance, Surface, Texels
+from utils.inference.records import Appearance, Texels
 
 MOST_SAMPLES = 48  # of a track, that its clear face is learned from
 FEWEST_SAMPLES = 8  # fewer do not tell what is the face

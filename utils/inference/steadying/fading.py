@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.inference.records import Face, FadeLimits
+from utils.inference.model_pack import FadeLimits
+from utils.inference.records import Face
 from utils.inference.steadying.window import Window
 
 FULL_SIZE = 1.25  # times the smallest height: from there on a swap is shown in full

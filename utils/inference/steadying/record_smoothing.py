@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from utils.inference.frame_records import FrameRecord, RecordedFace
-from utils.inference.records import FaceSmoother, FadeLimits
+from utils.inference.model_pack import FaceSmoother, FadeLimits
 from utils.inference.steadying.fading import StrengthSmoother, fade_of
 from utils.inference.steadying.motion import MotionMeter
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from utils.inference.core import Analysis, AnalysisSummary
 from utils.inference.frame_records import FrameRecord, face_from_json, face_to_json, pack_array, unpack_array
-from utils.inference.records import ModelPack
+from utils.inference.model_pack import ModelPack
 from utils.inference.tracking.cuts import SMALL_SIZE, CutDetector
 from utils.inference.tracking.tracks import FaceTrack, Sighting, Tracker
 

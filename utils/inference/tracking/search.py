@@ -12,7 +12,8 @@ from itertools import count, islice
 
 from utils.inference.boxes import is_duplicate
 from utils.inference.image_processing import Detection, confirm_faces, detect_faces, follow_faces
-from utils.inference.records import Face, Image, ModelPack
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Face, Image
 
 STRETCH_FRAMES = 5  # held in memory together; what is seen for less may be missed
 THOROUGH_EVERY_STRETCHES = 3  # the last frame of the others is searched for small faces only where one is missing

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.boxes import box_iou
-from utils.inference.records import Embedder, Embedding, Face, Image, Points
+from utils.inference.model_pack import Embedder
+from utils.inference.records import Embedding, Face, Image, Points
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.matching import cosine_similarities, match_faces
 

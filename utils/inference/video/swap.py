@@ -17,10 +17,11 @@ from typing import Any, TextIO
 from utils.errors import UnreadableInput
 from utils.inference.core import Analysis, lay_flat
 from utils.inference.frame_records import FrameRecord, read_records, write_record
+from utils.inference.model_pack import ModelPack
 from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.overlap import ahead
 from utils.inference.plan import SwapCount, chooser, plan_records
-from utils.inference.records import Identity, Image, ModelPack
+from utils.inference.records import Identity, Image
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
 from utils.inference.tracking.people import Casting
