@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinate_reg.mesh_points import (
+    CHIN,
     EYES,
     LANDMARK_COUNT,
     LIP_OPENING,
     LIPS,
     MOUTH_LEFT,
     MOUTH_RIGHT,
+    NOSE_BASE,
     OVAL,
     VERTEX_COUNT,
 )
@@ -183,12 +185,24 @@ def test_a_face_blended_with_itself_keeps_its_shape(face_points, topology):
     np.testing.assert_allclose(blend_shape(face_points, face_points, topology), face_points, atol=1e-6)
 
 
-@given(st.floats(-25, 25), st.floats(0.8, 1.25))
-def test_the_outline_stays_the_targets(face_points, topology, degrees, width):
-    source = turned(face_points * [width, 1, 1], degrees)
-    blended = blend_shape(face_points, source, topology)
+@given(st.floats(-25, 25), st.floats(0.9, 1.1))
+def test_the_outline_is_the_sources_in_the_targets_pose(face_points, topology, degrees, width):
+    """A jaw that is wider or narrower stays so, whichever way the source is turned."""
+    jaw = [132, 58, 172, 361, 288, 397]
+    shaped = face_points.copy()
+    shaped[jaw, 0] = face_points[CHIN, 0] + width * (face_points[jaw, 0] - face_points[CHIN, 0])
+    blended = blend_shape(face_points, turned(shaped, degrees), topology)
     assert blended.shape == (LANDMARK_COUNT, 3)
-    np.testing.assert_allclose(blended[list(OVAL)], face_points[list(OVAL)])
+    np.testing.assert_allclose(blended[jaw], shaped[jaw], atol=0.03 * np.ptp(face_points[:, 0]))
+
+
+@given(st.floats(0, 0.25))
+def test_the_jaw_hangs_as_far_as_the_targets(face_points, topology, drop):
+    talking = face_points.copy()
+    step = drop * (face_points[CHIN] - face_points[NOSE_BASE])
+    talking[[CHIN, LIP_OPENING[1]]] += step
+    blended = blend_shape(talking, face_points, topology)
+    np.testing.assert_allclose(blended[CHIN], talking[CHIN], atol=0.03 * np.ptp(face_points[:, 1]))
 
 
 def close_eyes(points, share):

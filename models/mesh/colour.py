@@ -20,7 +20,7 @@ TONES = np.array(
 )  # lightness, red over green, green over blue
 TONE_FLOOR = 6.0  # grey levels added before the logarithm, so that noise in the dark stays small
 TONE_WHITE = 255 + TONE_FLOOR
-SKIN_SPREAD_FLOOR = (7.0, 3.5, 3.5)  # L, a, b: no skin is taken to be more uniform than this
+SKIN_SPREAD_FLOOR = (10.0, 3.5, 3.5)  # L, a, b: no skin is taken to be more uniform than this
 SKIN_SHADOW_WEIGHT, SKIN_LIGHT_WEIGHT = 0.7, 0.5  # lightness varies over a face more than colour does
 SKIN_INSIDE, SKIN_OUTSIDE = 2.24, 4.48  # deviations up to which a pixel is skin, and from which on it is not
 SKIN_FEWEST_PIXELS = 12

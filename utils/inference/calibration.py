@@ -69,7 +69,7 @@ def _look(image: Image, face: Face, pack: ModelPack, measure: Measure) -> NDArra
     right, bottom = np.ceil(centre + reach).astype(int).tolist()
 
     def see(shift: tuple[int, int]) -> tuple[float, ...] | None:
-        origin = np.array([left, top]) + shift
+        origin = np.array([left + shift[0], top + shift[1]])
         part = np.ascontiguousarray(image[origin[1] : bottom, origin[0] : right])
         faces, _ = confirm_faces(part, pack, detect_faces(part, pack, thorough=False))
         near = min(faces, key=lambda found: _distance(found, face, origin), default=None)
@@ -82,6 +82,6 @@ def _look(image: Image, face: Face, pack: ModelPack, measure: Measure) -> NDArra
     return np.asarray(np.median(seen, 0)) if len(seen) == len(SHIFTS_PX) else None
 
 
-def _distance(found: Face, face: Face, origin: NDArray[np.int_]) -> float:
+def _distance(found: Face, face: Face, origin: Points) -> float:
     """Mean distance of the keypoints; `found` is in the pixels of a part of the picture that begins at `origin`."""
     return float(np.linalg.norm(found.keypoints + origin - face.keypoints, axis=1).mean())
