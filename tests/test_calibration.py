@@ -11,7 +11,7 @@ from models.mesh.shape import measure_openings
 from utils.inference.calibration import match_openings
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
-from utils.inference.plan import chooser
+from utils.inference.plan import chooser, keep_choices
 from utils.inference.records import Openings, Treatment
 
 
@@ -51,6 +51,19 @@ def test_where_the_face_is_not_found_again_nothing_is_decided_and_the_next_frame
     assert choose(records[0], records[0].faces[0]) is None
     assert choose(records[1], records[1].faces[0]).openings != Openings()
     assert asked == [0, 1]
+
+
+def test_a_track_on_which_nothing_can_be_decided_is_given_up_after_a_few_frames(collins, pack, source):
+    recorded = RecordedFace(find_faces(collins, pack)[0][0], 0, 0)
+    records = [FrameRecord(index, index, False, (recorded,)) for index in range(9)]
+    asked = []
+
+    def choose(record, _):
+        asked.append(record.index)
+
+    planned = list(keep_choices(records, choose))
+    assert asked == [0, 1, 2]
+    assert all(record.faces[0].treatment.openings == Openings() for record in planned)
 
 
 def test_a_pack_that_is_not_drawn_by_landmarks_decides_nothing(pack, source):

@@ -5,6 +5,7 @@ A chain of steps over the stream of records, each looking a few frames ahead; no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,8 @@ from utils.inference.steadying.record_smoothing import fade_records, measure_mot
 from utils.inference.tracking.gaps import fill_gaps
 from utils.inference.tracking.people import Casting
 from utils.inference.tracking.tracks import FaceTrack
+
+MOST_TRIES = 3  # frames of a track that are asked before it is given up
 
 FrameReader = Callable[[int], Image]
 """The upright frame, (H, W, 3) BGR uint8, with a time stamp."""
@@ -63,7 +66,7 @@ def plan_records(
     moving = measure_motion(smooth_records(cast, pack.make_smoother))
     faded = fade_records(moving, frame_size, pack.fade_limits)
     planned = mark_occlusions(faded, clear_faces or {})
-    return planned if choose is None else _keep_choices(planned, choose)
+    return planned if choose is None else keep_choices(planned, choose)
 
 
 def give_sources(
@@ -79,12 +82,18 @@ def give_sources(
         yield replace(record, faces=tuple(faces))
 
 
-def _keep_choices(records: Iterable[FrameRecord], choose: Choose) -> Iterator[FrameRecord]:
+def keep_choices(records: Iterable[FrameRecord], choose: Choose) -> Iterator[FrameRecord]:
+    """Give every frame of a track what was decided in one of its first; frames before that stay as they are."""
     chosen: dict[int, Treatment] = {}
+    tries: Counter[int] = Counter()
     for record in records:
         for _, recorded in record.swaps:
-            if recorded.track not in chosen and (choice := choose(record, recorded)) is not None:
-                chosen[recorded.track] = choice
+            track = recorded.track
+            if track in chosen or tries[track] == MOST_TRIES:
+                continue
+            tries[track] += 1
+            if (choice := choose(record, recorded)) is not None:
+                chosen[track] = choice
         yield replace(record, faces=tuple(_kept(recorded, chosen.get(recorded.track)) for recorded in record.faces))
 
 
