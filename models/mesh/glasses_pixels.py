@@ -33,8 +33,8 @@ TINTED, BLACK = (
     0.45,
 )  # lightness inside the rims over that of the cheeks: eyes can be seen behind lenses; they cannot
 
-WIDER_PX, WIDER_ON_BROWS_PX, FEATURE_MARGIN_PX, HALO_PX = 3, 2, 4, 1.0  # beyond a rim, what it has shaded
-FILLS = ((10.0, 1.0), (3.0, 0.98))  # reach, and by how much less than the skin around it what is being filled counts
+WIDER_PX, WIDER_ON_BROWS_PX, FEATURE_MARGIN_PX, HALO_PX = 3, 2, 2, 1.0  # beyond a rim, what it has shaded
+FILLS = ((10.0, 1.0), (3.0, 0.99))  # reach, and by how much less than the skin around it what is being filled counts
 BACKGROUND_SHARE = 0.01  # of a pixel of skin, that one beyond the outline counts
 GRAIN_SIGMA_PX = 0.6
 
