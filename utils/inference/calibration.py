@@ -17,12 +17,8 @@ from utils.inference.image_processing import confirm_faces, crop_face, detect_fa
 from utils.inference.model_pack import ModelPack
 from utils.inference.records import Face, Identity, Image, Openings, Points, Treatment
 
-ROUNDS = 2  # the first takes away most of the difference
-SHIFTS_PX = (
-    (0, 0),
-    (2, 0),
-    (0, 2),
-)  # the landmarker's answer trembles with the place of the face: medians over some places
+SHIFTS_PX = ((0, 0), (2, 0), (0, 2))  # the landmarker's answer trembles with a face's place: medians over some
+ROUNDS = (1, 3)  # places looked at in each: the first takes away most of the difference, the second what is left of it
 AROUND = 1.5  # sides of the face's box on each side of its middle that are looked at
 CLOSED = 0.12  # opening of an eye below which nothing can be learnt from it
 LARGEST_STEP = 0.15  # of one round
@@ -46,23 +42,24 @@ def match_openings(
         0 for an eye that is closed; None if the frame cannot tell, as the face is not found again.
     """
     measure = pack.measure_openings
-    wanted = None if measure is None else _look(frame, face, pack, measure)
+    wanted = None if measure is None else _look(frame, face, pack, measure, len(SHIFTS_PX))
     if measure is None or wanted is None:
         return None
-    tells = np.append(wanted[:2] > CLOSED, True)
+    tells = np.append(np.median(wanted, 0)[:2] > CLOSED, True)
     added = np.zeros(3)
-    for _ in range(ROUNDS):
+    for places in ROUNDS:
         aligned = crop_face(frame, face, pack, replace(treatment, openings=Openings(*added)))
         result = get_final_image(frame, [aligned], pack.generator.generate([aligned], [identity]))
-        found = _look(result, face, pack, measure)
+        found = _look(result, face, pack, measure, places)
         if found is None:
             return None
-        added += tells * np.clip(wanted - found, -LARGEST_STEP, LARGEST_STEP)
+        missing = np.median(wanted[:places], 0) - np.median(found, 0)
+        added += tells * np.clip(missing, -LARGEST_STEP, LARGEST_STEP)
     return Openings(*added.tolist())
 
 
-def _look(image: Image, face: Face, pack: ModelPack, measure: Measure) -> NDArray[np.float64] | None:
-    """(3,) right eye, left eye and mouth as far open as `face` is seen to be in `image`; None if it is not found there."""
+def _look(image: Image, face: Face, pack: ModelPack, measure: Measure, places: int) -> NDArray[np.float64] | None:
+    """(places, 3): how far open right eye, left eye and mouth of `face` are seen to be in `image`; None if it is not found there."""
     centre = (face.box[:2] + face.box[2:]) / 2
     reach = AROUND * float((face.box[2:] - face.box[:2]).max())
     left, top = np.maximum(centre - reach, 0).astype(int).tolist()
@@ -78,8 +75,8 @@ def _look(image: Image, face: Face, pack: ModelPack, measure: Measure) -> NDArra
         return astuple(measure(near.landmarks))
 
     with ThreadPoolExecutor() as beside:
-        seen = [openings for openings in beside.map(see, SHIFTS_PX) if openings is not None]
-    return np.asarray(np.median(seen, 0)) if len(seen) == len(SHIFTS_PX) else None
+        seen = [openings for openings in beside.map(see, SHIFTS_PX[:places]) if openings is not None]
+    return np.array(seen) if len(seen) == places else None
 
 
 def _distance(found: Face, face: Face, origin: Points) -> float:
