@@ -41,6 +41,7 @@ CHEEKS_AND_NOSE = (  # a polygon of bare skin, to learn the skin's colour from
     *(50, 101, 36, 203, 206, 216, 212, 202, 204, 194, 201, 200, 421, 418, 424, 422, 432, 436, 426, 423, 266, 330),
     *(280, 347, 348, 6, 119, 118),
 )
+BEARDLESS = (50, 205, 203, 2, 423, 425, 280, 347, 348, 6, 119, 118)  # the same where no beard grows
 FACE_CORE = (  # a polygon that no hair, hand or collar is expected in: brows, cheeks, chin
     *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 372, 345, 352, 411, 427, 434, 430, 431, 262, 428, 199, 208),
     *(32, 211, 210, 214, 207, 187, 123, 116, 143),

@@ -11,7 +11,7 @@ from models.mesh.shape import measure_openings
 from utils.inference.calibration import match_openings
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
-from utils.inference.plan import chooser, keep_choices
+from utils.inference.plan import openings_chooser
 from utils.inference.records import Openings, Treatment
 
 
@@ -36,38 +36,47 @@ def test_a_swap_drawn_with_what_was_measured_looks_more_as_far_open_as_the_targe
     assert corrected.sum() < 0.7 * drawn_blindly.sum()
 
 
-def test_where_the_face_is_not_found_again_nothing_is_decided_and_the_next_frame_is_asked(collins, pack, source):
+def test_where_the_face_is_not_found_again_a_few_later_frames_are_asked_and_then_none(collins, pack, source):
     face = find_faces(collins, pack)[0][0]
     blank = np.zeros_like(collins)
     assert match_openings(blank, face, Treatment(), pack, source) is None
+    assert choose_on(blank, face, pack, source, 40)[0] == [0, 10, 20]
+
+
+def choose_on(frame, face, pack, source, count, **treatment):
+    """Numbers of the frames that are asked for when `face` is in `count` equal ones, and the last answer."""
     asked = []
 
     def frame_at(pts):
         asked.append(pts)
-        return collins if pts else blank
+        return frame
 
-    choose = chooser(pack, [source], frame_at)
-    records = [FrameRecord(index, index, False, (RecordedFace(face, 0, 0),)) for index in range(3)]
-    assert choose(records[0], records[0].faces[0]) is None
-    assert choose(records[1], records[1].faces[0]).openings != Openings()
-    assert asked == [0, 1]
+    choose = openings_chooser(pack, [source], frame_at, frame.shape[1::-1])
+    recorded = RecordedFace(face, 0, 0, Treatment(**treatment))
+    answers = [choose(FrameRecord(index, index, False, (recorded,)), recorded) for index in range(count)]
+    return asked, answers[-1]
 
 
-def test_a_track_on_which_nothing_can_be_decided_is_given_up_after_a_few_frames(collins, pack, source):
-    recorded = RecordedFace(find_faces(collins, pack)[0][0], 0, 0)
-    records = [FrameRecord(index, index, False, (recorded,)) for index in range(9)]
-    asked = []
+def test_faces_that_are_small_cut_asleep_or_behind_something_are_not_asked(collins, pack, source):
+    face = find_faces(collins, pack)[0][0]
+    assert choose_on(collins, face, pack, source, 1)[0] == [0]
+    tiny = replace(face, box=face.box[[0, 1, 0, 1]] + (0, 0, 50, 60))
+    cut = replace(face, box=face.box - (400, 0, 0, 0))
+    asleep = replace(face, landmarks=face.landmarks * (1, 0.01, 1))
+    for unfit in (tiny, cut, asleep):
+        assert choose_on(collins, unfit, pack, source, 1) == ([], None)
+    assert choose_on(collins, face, pack, source, 1, occluded=np.ones((4, 4), bool)) == ([], None)
 
-    def choose(record, _):
-        asked.append(record.index)
 
-    planned = list(keep_choices(records, choose))
-    assert asked == [0, 1, 2]
-    assert all(record.faces[0].treatment.openings == Openings() for record in planned)
+def test_a_face_that_is_fading_in_is_measured_at_full_strength(collins, pack, source):
+    face = find_faces(collins, pack)[0][0]
+    assert match_openings(collins, face, Treatment(strength=0.1), pack, source) == match_openings(
+        collins, face, Treatment(), pack, source
+    )
 
 
 def test_a_pack_that_is_not_drawn_by_landmarks_decides_nothing(pack, source):
-    assert chooser(replace(pack, measure_openings=None), [source], lambda pts: None) is None
+    assert openings_chooser(replace(pack, measure_openings=None), [source], lambda pts: None, (9, 9)) is None
 
 
 def test_openings_are_kept_in_the_file_of_records(collins, pack, tmp_path):

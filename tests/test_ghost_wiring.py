@@ -41,7 +41,7 @@ from utils.inference.faceshifter_run import faceshifter_batch
 from utils.inference.frame_records import read_records, write_record
 from utils.inference.masks import ALIKE, MUCH_NARROWER, WIDER, circle_mask, face_mask, face_mask_static
 from utils.inference.model_pack import FadeLimits, ModelPack
-from utils.inference.plan import chooser, plan_records
+from utils.inference.plan import mask_chooser, plan_records
 from utils.inference.records import AlignedFace, Face, Identity, MaskParameters, Treatment
 from utils.inference.steadying.smoothing import FaceKeypointSmoother, smooth_keypoints
 from utils.inference.tracking.people import cast_persons
@@ -260,7 +260,7 @@ def analysed():
     seen = list(Analysis(pack, tracker).analyse(frames))
     casting = cast_persons(tracker.tracks, tracker.companies, list(vectors), 0.5)
     pictures = dict(frames)
-    choose = chooser(pack, sources, lambda pts: pictures[pts])
+    choose = mask_chooser(pack, sources, lambda pts: pictures[pts])
     return generator, list(plan_records(seen, tracker.tracks, casting, pack, (400, 400), choose))
 
 

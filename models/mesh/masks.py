@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinate_reg.mesh_points import CHEEKS_AND_NOSE, EYES, FACE_CORE, LIPS_INNER, LIPS_OUTER, MID_FOREHEAD, OVAL
+from coordinate_reg.mesh_points import BEARDLESS, EYES, FACE_CORE, LIPS_INNER, LIPS_OUTER, MID_FOREHEAD, OVAL
 from models.mesh.canvas import Area, FloatImage, Pixel, Portrait, resize_points
 from models.mesh.colour import blur, from_tones, skin_likeness, to_lab, to_tones
 from models.mesh.raster import fill_polygons
@@ -99,8 +99,8 @@ def analyse(target: Portrait, warped: FloatImage, drawing: Drawing, visible: Mas
     below = area.of(target.image)
     target_small, warped_small = _shrink(below, shape), _shrink(warped, shape)
     plain = 1 - features
-    target_skin = _find_skin(to_lab(target_small), fill(target_points, CHEEKS_AND_NOSE) * plain * seen)
-    source_skin = _find_skin(to_lab(from_tones(warped_small)), fill(points, CHEEKS_AND_NOSE) * plain)
+    target_skin = _find_skin(to_lab(target_small), fill(target_points, BEARDLESS) * plain * seen)
+    source_skin = _find_skin(to_lab(from_tones(warped_small)), fill(points, BEARDLESS) * plain)
     forehead = blur(fill(points, OVAL) * (1 - fill(points, BELOW_HAIR)), STRAND_PX)
     return Analysis(
         target=target_small,

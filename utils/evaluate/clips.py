@@ -15,7 +15,7 @@ from utils.inference.frame_records import FrameRecord
 from utils.inference.image_processing import find_faces
 from utils.inference.model_pack import ModelPack
 from utils.inference.occlusion.marking import learn_clear_faces
-from utils.inference.plan import FrameReader, chooser, plan_records
+from utils.inference.plan import FrameReader, openings_chooser, plan_records
 from utils.inference.records import Composition, Face, Identity, Image, View
 from utils.inference.request import SwapRequest
 from utils.inference.tracking.tracks import Tracker
@@ -57,7 +57,7 @@ def plan_clip(
     pack = swapper.pack
     cast = request.cast(analysis, pack.detector.det_thresh)
     clear_faces = learn_clear_faces(seen, cast.source_of_track, pack.surface) if pack.surface else None
-    choose = None if frame_at is None else chooser(pack, request.sources, frame_at)
+    choose = None if frame_at is None else openings_chooser(pack, request.sources, frame_at, frame_size)
     return list(plan_records(seen, analysis.tracker.tracks, cast, pack, frame_size, choose, clear_faces))
 
 

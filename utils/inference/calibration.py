@@ -21,6 +21,7 @@ SHIFTS_PX = ((0, 0), (2, 0), (0, 2))  # the landmarker's answer trembles with a 
 ROUNDS = (1, 3)  # places looked at in each: the first takes away most of the difference, the second what is left of it
 AROUND = 1.5  # sides of the face's box on each side of its middle that are looked at
 CLOSED = 0.12  # opening of an eye below which nothing can be learnt from it
+SMALLEST_PX = 64.0  # height of a face below which the landmarker's own error is larger than what is looked for
 LARGEST_STEP = 0.15  # of one round
 
 Measure = Callable[[Points], Openings]
@@ -34,28 +35,40 @@ def match_openings(
     Args:
         frame: (H, W, 3) BGR uint8.
         face: in it.
-        treatment: how it is to be swapped.
+        treatment: how it is to be swapped; at full strength, whatever it says.
         pack: the loaded models.
         identity: who `face` is to become.
 
     Returns:
-        0 for an eye that is closed; None if the frame cannot tell, as the face is not found again.
+        Nothing at all where drawing otherwise made it worse; None if the frame cannot tell, as the face is not found again.
     """
     measure = pack.measure_openings
     wanted = None if measure is None else _look(frame, face, pack, measure, len(SHIFTS_PX))
     if measure is None or wanted is None:
         return None
-    tells = np.append(np.median(wanted, 0)[:2] > CLOSED, True)
-    added = np.zeros(3)
+    added, error = np.zeros(3), np.inf
     for places in ROUNDS:
-        aligned = crop_face(frame, face, pack, replace(treatment, openings=Openings(*added)))
+        aligned = crop_face(frame, face, pack, replace(treatment, strength=1.0, openings=Openings(*added)))
         result = get_final_image(frame, [aligned], pack.generator.generate([aligned], [identity]))
         found = _look(result, face, pack, measure, places)
         if found is None:
             return None
         missing = np.median(wanted[:places], 0) - np.median(found, 0)
-        added += tells * np.clip(missing, -LARGEST_STEP, LARGEST_STEP)
+        if np.abs(missing).sum() > error:
+            return Openings()
+        error = np.abs(missing).sum()
+        added += np.clip(missing, -LARGEST_STEP, LARGEST_STEP)
     return Openings(*added.tolist())
+
+
+def is_fit(face: Face, treatment: Treatment, frame_size: tuple[int, int], pack: ModelPack) -> bool:
+    """Whether anything can be learnt from a face: large enough, whole in a frame of (width, height), its eyes open, nothing in front."""
+    if pack.measure_openings is None or face.landmarks is None or treatment.occluded is not None:
+        return False
+    openings = pack.measure_openings(face.landmarks)
+    left, top, right, bottom = face.box
+    whole = left >= 0 and top >= 0 and right < frame_size[0] and bottom < frame_size[1]
+    return bool(whole and bottom - top >= SMALLEST_PX and min(openings.right, openings.left) > CLOSED)
 
 
 def _look(image: Image, face: Face, pack: ModelPack, measure: Measure, places: int) -> NDArray[np.float64] | None:

@@ -12,9 +12,10 @@ import numpy as np
 from utils.errors import NoFaceFound
 from utils.files import finished_file, refuse_to_overwrite, writing
 from utils.inference.core import Analysis, generate_faces, model_inference
+from utils.inference.frame_records import RECORD_FORMAT
 from utils.inference.image_processing import find_faces
 from utils.inference.model_pack import ModelPack
-from utils.inference.plan import SwapCount, chooser, plan_records
+from utils.inference.plan import SwapCount, openings_chooser, plan_records
 from utils.inference.records import Identity, Image, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
 from utils.inference.tracking.matching import cosine_similarities
@@ -141,7 +142,7 @@ class FaceSwapper:
         seen = list(analysis.analyse([(0, image)]))
         casting = request.cast(analysis, self.pack.detector.det_thresh)
         tracks, size = analysis.tracker.tracks, (image.shape[1], image.shape[0])
-        choose = chooser(self.pack, sources, lambda _: image)
+        choose = openings_chooser(self.pack, sources, lambda _: image, size)
         (record,) = plan_records(seen, tracks, casting, self.pack, size, choose)
         count = SwapCount()
         count.add(record)
@@ -207,4 +208,4 @@ class FaceSwapper:
         settings = (*pack, self.similarity_th, self.batch_size, self.strength, options)
         states = [(str(path.absolute()), path.stat()) for path in target_files(video)]
         files = [(path, status.st_size, status.st_mtime_ns) for path, status in states]
-        return repr((__version__, settings, files, out.suffix.lower(), request.digest()))
+        return repr((__version__, RECORD_FORMAT, settings, files, out.suffix.lower(), request.digest()))

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from utils.inference.occlusion.appearance import pack_texels, unpack_texels
 from utils.inference.records import UNTREATED, Appearance, Face, MaskParameters, Openings, Treatment
 
+RECORD_FORMAT = 2  # counts up whenever a line of the file means something else
+
 
 @dataclass(frozen=True, eq=False)
 class RecordedFace:

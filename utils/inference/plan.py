@@ -1,15 +1,15 @@
 """From what was seen to what is done: the records of the analysis become those that frames are rendered from.
 
-A chain of steps over the stream of records, each looking a few frames ahead; none sees a frame, but for the masks.
+A chain of steps over the stream of records, each looking a few frames ahead; none sees a frame, but for what is decided once for a track.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from utils.inference.calibration import match_openings
+from utils.inference.calibration import is_fit, match_openings
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face
 from utils.inference.model_pack import ModelPack
@@ -21,7 +21,7 @@ from utils.inference.tracking.gaps import fill_gaps
 from utils.inference.tracking.people import Casting
 from utils.inference.tracking.tracks import FaceTrack
 
-MOST_TRIES = 3  # frames of a track that are asked before it is given up
+MOST_TRIES, FRAMES_BETWEEN_TRIES = 3, 10  # of a track, before it is given up
 
 FrameReader = Callable[[int], Image]
 """The upright frame, (H, W, 3) BGR uint8, with a time stamp."""
@@ -85,15 +85,10 @@ def give_sources(
 def keep_choices(records: Iterable[FrameRecord], choose: Choose) -> Iterator[FrameRecord]:
     """Give every frame of a track what was decided in one of its first; frames before that stay as they are."""
     chosen: dict[int, Treatment] = {}
-    tries: Counter[int] = Counter()
     for record in records:
         for _, recorded in record.swaps:
-            track = recorded.track
-            if track in chosen or tries[track] == MOST_TRIES:
-                continue
-            tries[track] += 1
-            if (choice := choose(record, recorded)) is not None:
-                chosen[track] = choice
+            if recorded.track not in chosen and (choice := choose(record, recorded)) is not None:
+                chosen[recorded.track] = choice
         yield replace(record, faces=tuple(_kept(recorded, chosen.get(recorded.track)) for recorded in record.faces))
 
 
@@ -103,23 +98,43 @@ def _kept(recorded: RecordedFace, choice: Treatment | None) -> RecordedFace:
     return recorded.treated(mask_parameters=choice.mask_parameters, openings=choice.openings)
 
 
-def chooser(pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader) -> Choose | None:
-    """How it is decided what must not change within a track; None if the pack decides everything from each frame alone."""
-    if pack.generator.keeps_masks:
-
-        def choose_mask(record: FrameRecord, recorded: RecordedFace) -> Treatment:
-            assert recorded.source is not None
-            aligned = crop_face(frame_at(record.pts), recorded.face, pack)
-            return Treatment(pack.generator.choose_mask(aligned, sources[recorded.source]))
-
-        return choose_mask
-    if pack.measure_openings is None:
+def mask_chooser(pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader) -> Choose | None:
+    """How the masks of a video are chosen; None for a generator that decides each mask from its own frame."""
+    if not pack.generator.keeps_masks:
         return None
 
-    def choose_openings(record: FrameRecord, recorded: RecordedFace) -> Treatment | None:
+    def choose(record: FrameRecord, recorded: RecordedFace) -> Treatment:
         assert recorded.source is not None
+        aligned = crop_face(frame_at(record.pts), recorded.face, pack)
+        return Treatment(pack.generator.choose_mask(aligned, sources[recorded.source]))
+
+    return choose
+
+
+def openings_chooser(
+    pack: ModelPack, sources: Sequence[Identity], frame_at: FrameReader, frame_size: tuple[int, int]
+) -> Choose | None:
+    """How it is decided by how much farther eyes and mouth are drawn open; None if the pack does not draw them by landmarks.
+
+    Args:
+        pack: the loaded models.
+        sources: the identities that the records' source numbers mean.
+        frame_at: reads the few frames that are looked at.
+        frame_size: width and height in pixels.
+    """
+    if pack.measure_openings is None:
+        return None
+    tries: dict[int, list[int]] = defaultdict(list)
+
+    def choose(record: FrameRecord, recorded: RecordedFace) -> Treatment | None:
+        assert recorded.source is not None
+        tried = tries[recorded.track]
+        too_soon = bool(tried) and record.index < tried[-1] + FRAMES_BETWEEN_TRIES
+        if len(tried) == MOST_TRIES or too_soon or not is_fit(recorded.face, recorded.treatment, frame_size, pack):
+            return None
+        tried.append(record.index)
         frame, identity = frame_at(record.pts), sources[recorded.source]
         openings = match_openings(frame, recorded.face, recorded.treatment, pack, identity)
         return None if openings is None else Treatment(openings=openings)
 
-    return choose_openings
+    return choose

@@ -20,7 +20,7 @@ from utils.inference.frame_records import FrameRecord, read_records, write_recor
 from utils.inference.model_pack import ModelPack
 from utils.inference.occlusion.marking import learn_clear_faces
 from utils.inference.overlap import ahead
-from utils.inference.plan import SwapCount, chooser, plan_records
+from utils.inference.plan import SwapCount, mask_chooser, openings_chooser, plan_records
 from utils.inference.records import Identity, Image
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
@@ -109,8 +109,8 @@ def plan_video(
     def frame_at(pts: int) -> Image:
         return next(image for _, image in get_target(video, pts, max_frames=1))
 
-    choose = chooser(pack, sources, frame_at)
     size = (video.width, video.height)
+    choose = mask_chooser(pack, sources, frame_at) or openings_chooser(pack, sources, frame_at, size)
     clear_faces = (
         learn_clear_faces(read_records(workspace.seen), casting.source_of_track, pack.surface) if pack.surface else None
     )
