@@ -230,6 +230,8 @@ def test_the_most_frontal_largest_and_sharpest_photo_comes_first(collins_view):
     for worse in (small, soft):
         assert order_views((worse, collins_view), topology) == [collins_view], "and what is turned alike is not taken"
     assert order_views((aside, soft, collins_view), topology) == [collins_view, aside]
+    blurred = replace(aside, image=cv2.GaussianBlur(aside.image, (0, 0), 60))
+    assert order_views((blurred, collins_view), topology) == [collins_view], "turned, but it shows too little"
 
 
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=5, unique=True), st.floats(-80, 80))

@@ -15,6 +15,7 @@ from coordinate_reg.mesh_points import (
     MOUTH_LEFT,
     MOUTH_RIGHT,
     NOSE_BASE,
+    NOSE_RIDGE,
     OVAL,
     VERTEX_COUNT,
 )
@@ -28,7 +29,7 @@ from models.mesh.canvas import (
 )
 from models.mesh.raster import draw_triangle_ids, interpolate, triangle_affines
 from models.mesh.shape import blend_shape, eye_opening, measure_openings
-from models.mesh.texture import measure_visibility, weigh_own_half
+from models.mesh.texture import measure_visibility, retreat_from_contour, weigh_own_half
 from models.mesh.topology import build_topology
 from tests.test_mesh_topology import TRIANGLES
 from utils.inference.alignment import estimate_similarity, scale_of, transform_points
@@ -267,3 +268,15 @@ def test_visibility_falls_on_the_side_that_is_turned_away(face_points, topology)
     assert weight[hidden] < 0.3
     assert weight[topology.mirror[hidden]] == 1
     assert weigh_own_half(np.ones(VERTEX_COUNT), topology).min() == 1
+
+
+def test_a_turned_nose_is_sampled_inside_of_its_contour_and_a_frontal_one_where_it_is(face_points, topology):
+    def retreat(degrees):
+        points = turned(face_points, degrees)
+        points = transform_points(estimate_frame_to_canvas(points, 512), points)
+        return retreat_from_contour(points, measure_visibility(points, topology, 512), topology) - points
+
+    assert not retreat(0).any()
+    right, left = retreat(45)[list(NOSE_RIDGE), 0], retreat(-45)[list(NOSE_RIDGE), 0]
+    assert abs(right.sum()) > 4
+    assert right.sum() * left.sum() < 0, "towards the flank that is seen"

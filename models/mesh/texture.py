@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinate_reg.mesh_points import EYES, FACING, LANDMARK_COUNT, VERTEX_COUNT
+from coordinate_reg.mesh_points import EYES, FACING, LANDMARK_COUNT, NOSE_RIDGE, VERTEX_COUNT
 from models.mesh.albedo import even_light
 from models.mesh.canvas import FloatImage, Portrait, choose_size, cut_out, estimate_frame_to_canvas, resize_points
 from models.mesh.colour import to_tones
@@ -27,6 +27,10 @@ BLUR_PER_SCALE_PX = 0.35
 KEPT_SIZES = 3  # of canvases for which a texture stays prepared
 SEEN_ENOUGH = 0.3  # visibility of the better half from which on the two are compared
 OUTLINE_ROUNDS = 4  # rings of vertices that may follow their neighbours
+RIDGE_SEEN = (0.5, 0.6)  # visibility of the nose's ridge: half where it is the contour, more where both flanks are seen
+CONTOUR_RETREAT = (
+    1.0  # of the way from there to the neighbours that are seen; among these are other points of the ridge
+)
 MIRROR_GAIN = 0.15  # by how much the other half must be seen better before it replaces this one
 
 
@@ -115,10 +119,11 @@ def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
     glasses = find_glasses(photo)
     bare = photo if glasses is None else Portrait(take_off(photo, glasses), photo.points)
     even = even_light(bare, topology)
-    own_weight = weigh_own_half(measure_visibility(photo.points, topology, size), topology)
+    visibility = measure_visibility(photo.points, topology, size)
+    inner = Portrait(even.image, retreat_from_contour(even.points, visibility, topology))
     return SourceTexture(
         photo=_build_pyramid(photo),
-        skin=_build_pyramid(complete_skin(even, own_weight, topology)),
+        skin=_build_pyramid(complete_skin(inner, weigh_own_half(visibility, topology), topology)),
         eyes_lit=are_eyes_lit(photo.image, photo.points),
         eye_colours=tuple(measure_eye_colour(photo.image, photo.points, eye) for eye in EYES),
     )
@@ -130,6 +135,31 @@ def _build_pyramid(portrait: Portrait) -> Pyramid:
         half = levels[-1].shape[0] // 2
         levels.append(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA))
     return Pyramid(tuple(levels), portrait.points)
+
+
+def retreat_from_contour(points: Points, visibility: NDArray[np.float64], topology: MeshTopology) -> Points:
+    """Landmarks to sample a turned face at: where the ridge of the nose is its contour, they lie a little further inside.
+
+    Otherwise landmarks that are off by a pixel take what is behind the nose into the middle of the face.
+
+    Args:
+        points: (478, 3) landmarks.
+        visibility: (468,), see `measure_visibility`.
+        topology: of the mesh.
+
+    Returns:
+        (478, 3); those of a face that shows both flanks of its nose are unchanged.
+    """
+    start, end = topology.edges.T
+    seen = visibility[end] ** 2
+    total = np.maximum(np.bincount(start, seen, VERTEX_COUNT), 1e-3)
+    inside = np.stack([np.bincount(start, seen * part[end], VERTEX_COUNT) / total for part in points.T], 1)
+    ridge = list(NOSE_RIDGE)
+    contour, clear = RIDGE_SEEN
+    share = CONTOUR_RETREAT * np.clip((clear - visibility[ridge]) / (clear - contour), 0, 1)
+    retreated = points.copy()
+    retreated[ridge] += share[:, None] * (inside[ridge] - points[ridge])
+    return retreated
 
 
 def weigh_own_half(visibility: NDArray[np.float64], topology: MeshTopology) -> NDArray[np.float64]:
