@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from models.mesh.canvas import FloatImage
 from models.mesh.colour import blur, ranked
 from models.mesh.topology import Indices
-from utils.inference.records import Image
 
 SKIN, FEATURES = 1, 2  # zones
 BAND_SIGMAS_PX = (0.8, 1.6, 3.2, 6.4)  # in pixels of the frame; a band is what a blur takes away from the one before
@@ -21,8 +20,8 @@ COARSEST_SCALE = (
     2.5  # canvas over frame pixels up to which the bands grow along: beyond, they would hold whole features
 )
 HALVED_FROM = 2  # the band from which on half the resolution is enough
-BAND_MATCHING = (1.0, 0.8, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
-BAND_GAIN_RANGES = ((0.05, 1.25), (0.2, 1.6), (0.5, 1.3))
+BAND_MATCHING = (1.0, 1.0, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
+BAND_GAIN_RANGES = ((0.05, 1.25), (0.1, 1.6), (0.5, 1.3))
 FOCUS_OF_SHARP_FACES = (0.55, 0.8, 0.9)  # two portraits in focus rarely differ by more than this
 FOCUS_POWER = 2.0
 LEAST_EDGE_SHARE = 0.05  # of the power at the features, however noisy the picture is
@@ -36,12 +35,14 @@ EMPHASIS, EMPHASIS_SIGMA_PX = (
 )  # what interpolation takes away, to the canvas and back, at about the frame's scale
 
 
-def match_detail(image: FloatImage, target: Image, zones: NDArray[np.uint8], frame_scale: float) -> FloatImage:
+def match_detail(image: FloatImage, target: FloatImage, zones: NDArray[np.uint8], frame_scale: float) -> FloatImage:
     """Give `image` the target's sharpness and grain, in place.
+
+    Both as they are to be pasted, after `emphasise`: of grain that is coarser or finer than the target's it raises another share.
 
     Args:
         image: (H, W, 3) BGR in 0..255; both sides even.
-        target: (H, W, 3) BGR uint8.
+        target: (H, W, 3) BGR in 0..255.
         zones: SKIN and FEATURES where both show these, other values elsewhere; the same part as `image`, in any resolution.
         frame_scale: pixels of these pictures per frame pixel.
     """
@@ -61,10 +62,14 @@ def match_detail(image: FloatImage, target: Image, zones: NDArray[np.uint8], fra
             for split, noise in zip(splits, (wanted, present), strict=True)
         )
         gains = _limit_to_focus(gains, *edges)
-    finest, finer, fine, _ = splits[1]  # the coarsest band is only there to compare the others with
-    change = cv2.addWeighted(finest, gains[0] - 1, finer, gains[1] - 1, 0)
+    _, finer, fine, _ = splits[1]  # the coarsest band is only there to compare the others with
+    change = finer * np.float32(gains[1] - 1)
     change += cv2.resize(fine * np.float32(gains[2] - 1), change.shape[1::-1])
-    lacking = 1 - (gains[0] * present[0] / max(wanted[0], SILENCE)) ** 2  # of the power
+    # Bands overlap: what is left of the finest is seen when the others are done.
+    finest = _finest(_lightness(image) + change, unit_px)
+    gain, reached = _gain_to_reach(wanted[0], gains[0], skin.of(finest), skin.of(_finest(finest, unit_px)))
+    change += finest * np.float32(gain - 1)
+    lacking = 1 - (reached / max(wanted[0], SILENCE)) ** 2  # of the power
     if lacking > 0:
         limit = GRAIN_LIMIT * wanted[0]
         grain = np.clip(splits[0][0], -limit, limit)
@@ -73,6 +78,23 @@ def match_detail(image: FloatImage, target: Image, zones: NDArray[np.uint8], fra
         )  # elsewhere hair and glasses would come through
         change += cv2.multiply(grain, shown, scale=lacking**0.5)
     return _add_light(image, change)
+
+
+def _gain_to_reach(wanted: float, most: float, finest: FloatImage, of_itself: FloatImage) -> tuple[float, float]:
+    """The gain of the finest band, `most` at most, after which it is as strong as `wanted`; and how strong it is then.
+
+    A blur leaves some of a band behind, so that the strength falls less than the gain: by about a straight line.
+
+    Args:
+        wanted: strength.
+        most: what focus, or noise that must not be raised, allows.
+        finest: (N,) values of the band.
+        of_itself: (N,) of the finest band of that band.
+    """
+    least = min(BAND_GAIN_RANGES[0][0], most)
+    low, high = (_strength(finest + np.float32(gain - 1) * of_itself) for gain in (least, most))
+    share = float(np.clip((wanted - low) / max(high - low, SILENCE), 0, 1))
+    return least + share * (most - least), low + share * (high - low)
 
 
 class _Zone:
@@ -129,8 +151,8 @@ def emphasise(image: FloatImage) -> FloatImage:
     return _add_light(image, light)
 
 
-def _lightness(image: Image | FloatImage) -> FloatImage:
-    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32, copy=False)
+def _lightness(image: FloatImage) -> FloatImage:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
 
 
 def _add_light(image: FloatImage, change: FloatImage) -> FloatImage:
@@ -149,6 +171,10 @@ def _split(grey: FloatImage, unit_px: float) -> list[FloatImage]:
         bands.append(grey - softer)
         grey = softer
     return bands
+
+
+def _finest(grey: FloatImage, unit_px: float) -> FloatImage:
+    return grey - blur(grey, BAND_SIGMAS_PX[0] * unit_px)
 
 
 def _strength(band: FloatImage) -> float:

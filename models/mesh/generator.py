@@ -118,9 +118,11 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     motion = aligned.frame_to_crop[:, :2] @ np.array(aligned.treatment.motion)
     result = match_motion(result, below, drawing.covered() > 0.5, motion)
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
-    result = match_detail(result, below, zones, scale_of(aligned.frame_to_crop))
-    lay_in(result, mouth, drawing.origin)  # again: it has the target's motion and detail already
-    joined = _join(result, target.image, mask, drawing, visible)
+    below = emphasise(below.astype(np.float32))
+    result = match_detail(emphasise(result), below, zones, scale_of(aligned.frame_to_crop))
+    # Again: it has the target's motion and detail already.
+    lay_in(result, replace(mouth, image=emphasise(mouth.image)), drawing.origin)
+    joined = _join(result, below, target.image, mask, drawing, visible)
     return joined if bare is None else replace(joined, mask=joined.mask * bare)
 
 
@@ -148,18 +150,20 @@ def _mix(pictures: Sequence[tuple[FloatImage, float]]) -> FloatImage:
     return first
 
 
-def _join(face: FloatImage, target: Image, mask: Mask, drawing: Drawing, visible: Mask | None) -> GeneratedFace:
+def _join(
+    face: FloatImage, background: FloatImage, target: Image, mask: Mask, drawing: Drawing, visible: Mask | None
+) -> GeneratedFace:
     """Join a face with the target.
 
     Args:
         face: of the drawing's area, BGR in 0..255.
-        target: (S, S, 3).
+        background: of the area, the target as it is to be pasted; it is overwritten.
+        target: (S, S, 3), the whole canvas.
         mask: of the area in any resolution, its border as wide as the joint is to be.
         drawing: says what the face covers.
         visible: (S, S), 0 where something hides the target's face; its colours are kept out of the joint.
     """
     area, size = drawing.area, target.shape[0]
-    background = area.of(target).astype(np.float32)
     change = weigh(face - background, drawing.covered())
     if visible is not None:
         shown = area.of(visible)
@@ -167,9 +171,8 @@ def _join(face: FloatImage, target: Image, mask: Mask, drawing: Drawing, visible
         change = weigh(change, shown)
     mask = cv2.resize(mask, background.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     background += blend_bands(change, mask, round(np.log2(size / COARSEST_PX)))
-    joined = emphasise(background)
     image, paste = target.copy(), np.zeros((size, size), np.float32)
-    area.of(image)[:] = cv2.convertScaleAbs(np.maximum(joined, 0, out=joined))
+    area.of(image)[:] = cv2.convertScaleAbs(np.maximum(background, 0, out=background))
     # The joint is made; what is pasted must be this picture wherever it differs from the frame.
     area.of(paste)[:] = np.where(mask > FAINTEST_MASK, np.minimum(mask * PASTE_STEEPNESS, 1), 0)
     return GeneratedFace(image, paste)
