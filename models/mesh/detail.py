@@ -29,10 +29,8 @@ SILENCE = 0.15  # grey levels; weaker bands are rounding
 FEWEST_PIXELS, MOST_PIXELS = 100, 8000  # that are compared
 MEDIAN_OF_SQUARE = 0.4549  # of a normal variable
 GRAIN_LIMIT = 2.0  # spreads of the target's finest band; what is stronger is a hair or an edge, not grain
-EMPHASIS, EMPHASIS_SIGMA_PX = (
-    0.9,
-    0.7,
-)  # what interpolation takes away, to the canvas and back, at about the frame's scale
+EMPHASIS = 0.9  # what interpolation takes away, to the canvas and back, at about the frame's scale
+EMPHASIS_SIGMA_PX = 0.7
 
 
 def match_detail(image: FloatImage, target: FloatImage, zones: NDArray[np.uint8], frame_scale: float) -> FloatImage:
@@ -73,9 +71,8 @@ def match_detail(image: FloatImage, target: FloatImage, zones: NDArray[np.uint8]
     if lacking > 0:
         limit = GRAIN_LIMIT * wanted[0]
         grain = np.clip(splits[0][0], -limit, limit)
-        shown = cv2.resize(
-            (zones > 0).astype(np.float32), grain.shape[1::-1]
-        )  # elsewhere hair and glasses would come through
+        # Elsewhere hair and glasses would come through.
+        shown = cv2.resize((zones > 0).astype(np.float32), grain.shape[1::-1])
         change += cv2.multiply(grain, shown, scale=lacking**0.5)
     return _add_light(image, change)
 

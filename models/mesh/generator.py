@@ -118,11 +118,11 @@ def swap_face(aligned: AlignedFace, textures: Sequence[SourceTexture], topology:
     motion = aligned.frame_to_crop[:, :2] @ np.array(aligned.treatment.motion)
     result = match_motion(result, below, drawing.covered() > 0.5, motion)
     zones = np.where(seen.bare_skin, SKIN, np.where(seen.features * seen.visible > 0.5, FEATURES, 0)).astype(np.uint8)
-    below = emphasise(below.astype(np.float32))
-    result = match_detail(emphasise(result), below, zones, scale_of(aligned.frame_to_crop))
+    pasted = emphasise(below.astype(np.float32))
+    result = match_detail(emphasise(result), pasted, zones, scale_of(aligned.frame_to_crop))
     # Again: it has the target's motion and detail already.
     lay_in(result, replace(mouth, image=emphasise(mouth.image)), drawing.origin)
-    joined = _join(result, below, target.image, mask, drawing, visible)
+    joined = _join(result, pasted, target.image, mask, drawing, visible)
     return joined if bare is None else replace(joined, mask=joined.mask * bare)
 
 

@@ -28,6 +28,7 @@ CLOSED_GAP_PX = ANALYSIS_PX // 40
 SURELY_SKIN, STRAND_PX = 0.7, 3
 BELOW_HAIR = (*OVAL[OVAL.index(MID_FOREHEAD[0]) : OVAL.index(MID_FOREHEAD[-1]) + 1], *MID_FOREHEAD[-2:0:-1])
 BORDER_BLUR_PX = 0.031 * ANALYSIS_PX
+END_PX = 4  # within which a mask ends at the border of its area, where a chin may touch the canvas's
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,13 @@ def make_mask(seen: Analysis) -> Mask:
     plain = 1 - blur(seen.features, BAND_BLUR_PX)
     mask *= 1 - band * plain * (1 - blur(skin, BAND_BLUR_PX))
     mask = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    return np.clip(blur(mask, BORDER_BLUR_PX), 0, 1)
+    return np.clip(blur(mask, BORDER_BLUR_PX), 0, 1) * _end_softly(mask.shape)
+
+
+def _end_softly(shape: tuple[int, ...]) -> FloatImage:
+    """0 at the border, 1 from END_PX on."""
+    rows, columns = (np.minimum(np.arange(side), np.arange(side)[::-1]) for side in shape)
+    return np.clip(np.minimum(rows[:, None], columns) / END_PX, 0, 1).astype(np.float32)
 
 
 def _without_strands(skin: FloatImage, where: FloatImage) -> FloatImage:
