@@ -20,8 +20,8 @@ COARSEST_SCALE = (
     2.5  # canvas over frame pixels up to which the bands grow along: beyond, they would hold whole features
 )
 HALVED_FROM = 2  # the band from which on half the resolution is enough
-BAND_MATCHING = (1.0, 1.0, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
-BAND_GAIN_RANGES = ((0.05, 1.25), (0.1, 1.6), (0.5, 1.3))
+BAND_MATCHING = (1.0, 0.8, 0.5)  # share of the difference (in logarithms) made up: pores are focus, wrinkles identity
+BAND_GAIN_RANGES = ((0.05, 1.25), (0.2, 1.6), (0.5, 1.3))
 FOCUS_OF_SHARP_FACES = (0.55, 0.8, 0.9)  # two portraits in focus rarely differ by more than this
 FOCUS_POWER = 2.0
 LEAST_EDGE_SHARE = 0.05  # of the power at the features, however noisy the picture is
