@@ -11,7 +11,7 @@ from models.mesh.shape import measure_openings
 from utils.inference.calibration import match_openings
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
 from utils.inference.image_processing import crop_face, find_faces, get_final_image
-from utils.inference.plan import openings_chooser
+from utils.inference.plan import LOOK_AHEAD, keep_choices, openings_chooser
 from utils.inference.records import Openings, Treatment
 
 
@@ -41,6 +41,26 @@ def test_where_the_face_is_not_found_again_a_few_later_frames_are_asked_and_then
     blank = np.zeros_like(collins)
     assert match_openings(blank, face, Treatment(), pack, source) is None
     assert choose_on(blank, face, pack, source, 40)[0] == [0, 10, 20]
+
+
+def test_frames_before_the_first_that_is_fit_are_drawn_as_it_is_told(collins, pack):
+    face = find_faces(collins, pack)[0][0]
+    told = Openings(0.1, 0.1, 0.1)
+    records = [FrameRecord(index, index, False, (RecordedFace(face, 0, 0),)) for index in range(3 * LOOK_AHEAD)]
+
+    def drawn(fit):
+        chosen = keep_choices(records, lambda record, _: Treatment(openings=told) if record.index == fit else None)
+        return [record.faces[0].treatment.openings == told for record in chosen]
+
+    assert drawn(LOOK_AHEAD) == [True] * len(records)
+    late = 2 * LOOK_AHEAD
+    assert drawn(late) == [index >= late - LOOK_AHEAD for index in range(len(records))]
+
+
+def test_a_face_outside_of_the_picture_tells_nothing(collins, pack, source):
+    face = find_faces(collins, pack)[0][0]
+    away = replace(face, box=face.box + 5000, keypoints=face.keypoints + 5000)
+    assert match_openings(collins, away, Treatment(), pack, source) is None
 
 
 def choose_on(frame, face, pack, source, count, **treatment):

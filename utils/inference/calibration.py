@@ -13,15 +13,15 @@ from dataclasses import astuple, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.inference.image_processing import confirm_faces, crop_face, detect_faces, get_final_image
+from utils.inference.image_processing import crop_face, detect_faces, get_final_image
 from utils.inference.model_pack import ModelPack
 from utils.inference.records import Face, Identity, Image, Openings, Points, Treatment
 
 SHIFTS_PX = ((0, 0), (2, 0), (0, 2))  # the landmarker's answer trembles with a face's place: medians over some
 ROUNDS = (1, 3)  # places looked at in each: the first takes away most of the difference, the second what is left of it
-AROUND = 1.5  # sides of the face's box on each side of its middle that are looked at
 CLOSED = 0.12  # opening of an eye below which nothing can be learnt from it
 SMALLEST_PX = 64.0  # height of a face below which the landmarker's own error is larger than what is looked for
+AROUND = 1.5  # sides of the face's box on each side of its middle that are looked at
 LARGEST_STEP = 0.15  # of one round
 
 Measure = Callable[[Points], Openings]
@@ -74,24 +74,25 @@ def is_fit(face: Face, treatment: Treatment, frame_size: tuple[int, int], pack: 
 def _look(image: Image, face: Face, pack: ModelPack, measure: Measure, places: int) -> NDArray[np.float64] | None:
     """(places, 3): how far open right eye, left eye and mouth of `face` are seen to be in `image`; None if it is not found there."""
     centre = (face.box[:2] + face.box[2:]) / 2
-    reach = AROUND * float((face.box[2:] - face.box[:2]).max())
-    left, top = np.maximum(centre - reach, 0).astype(int).tolist()
-    right, bottom = np.ceil(centre + reach).astype(int).tolist()
+    side = float((face.box[2:] - face.box[:2]).max())
+    left, top = np.maximum(centre - AROUND * side, 0).astype(int).tolist()
+    right, bottom = np.ceil(centre + AROUND * side).astype(int).tolist()
+    origin, part = np.array([left, top]), np.ascontiguousarray(image[top:bottom, left:right])
+    if part.size == 0:
+        return None
+
+    def distance(found: Face) -> float:
+        return float(np.linalg.norm(found.keypoints + origin - face.keypoints, axis=1).mean())
+
+    near = min(detect_faces(part, pack, thorough=False).candidates, key=distance, default=None)
+    if near is None or distance(near) > side / 2:
+        return None
 
     def see(shift: tuple[int, int]) -> tuple[float, ...] | None:
-        origin = np.array([left + shift[0], top + shift[1]])
-        part = np.ascontiguousarray(image[origin[1] : bottom, origin[0] : right])
-        faces, _ = confirm_faces(part, pack, detect_faces(part, pack, thorough=False))
-        near = min(faces, key=lambda found: _distance(found, face, origin), default=None)
-        if near is None or near.landmarks is None or _distance(near, face, origin) > reach / (2 * AROUND):
-            return None
-        return astuple(measure(near.landmarks))
+        moved = Face(near.box + np.tile(shift, 2), near.score, near.keypoints + shift)
+        found = None if pack.landmarker is None else pack.landmarker.locate(part, moved)
+        return None if found is None or found.landmarks is None else astuple(measure(found.landmarks))
 
     with ThreadPoolExecutor() as beside:
         seen = [openings for openings in beside.map(see, SHIFTS_PX[:places]) if openings is not None]
     return np.array(seen) if len(seen) == places else None
-
-
-def _distance(found: Face, face: Face, origin: Points) -> float:
-    """Mean distance of the keypoints; `found` is in the pixels of a part of the picture that begins at `origin`."""
-    return float(np.linalg.norm(found.keypoints + origin - face.keypoints, axis=1).mean())

@@ -5,7 +5,7 @@ A chain of steps over the stream of records, each looking a few frames ahead; no
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,9 @@ from utils.inference.tracking.people import Casting
 from utils.inference.tracking.tracks import FaceTrack
 
 MOST_TRIES, FRAMES_BETWEEN_TRIES = 3, 10  # of a track, before it is given up
+LOOK_AHEAD = (
+    40  # frames within which a track that begins unfit may still be decided upon before its first frame is drawn
+)
 
 FrameReader = Callable[[int], Image]
 """The upright frame, (H, W, 3) BGR uint8, with a time stamp."""
@@ -83,13 +86,26 @@ def give_sources(
 
 
 def keep_choices(records: Iterable[FrameRecord], choose: Choose) -> Iterator[FrameRecord]:
-    """Give every frame of a track what was decided in one of its first; frames before that stay as they are."""
+    """Give every frame of a track what was decided in one of its first.
+
+    Those that lie more than LOOK_AHEAD frames before it stay as they are.
+    """
     chosen: dict[int, Treatment] = {}
+    waiting: deque[FrameRecord] = deque()
+
+    def decided() -> FrameRecord:
+        record = waiting.popleft()
+        return replace(record, faces=tuple(_kept(recorded, chosen.get(recorded.track)) for recorded in record.faces))
+
     for record in records:
         for _, recorded in record.swaps:
             if recorded.track not in chosen and (choice := choose(record, recorded)) is not None:
                 chosen[recorded.track] = choice
-        yield replace(record, faces=tuple(_kept(recorded, chosen.get(recorded.track)) for recorded in record.faces))
+        waiting.append(record)
+        if len(waiting) > LOOK_AHEAD:
+            yield decided()
+    while waiting:
+        yield decided()
 
 
 def _kept(recorded: RecordedFace, choice: Treatment | None) -> RecordedFace:
