@@ -16,9 +16,9 @@ import pytest
 from conftest import COLLINS, COLLINS_CLIP, HOPPER, ROOT
 from PIL import Image as PillowImage
 
-import inference
 from utils.flags import build_parser
 from utils.marks import DIGITAL_SOURCE_TYPE
+from utils.one_swap import complete
 
 IMAGE = ("--image_to_image", "True")
 DONE, BAD_ARGUMENT, UNREADABLE, NO_FACE, MODEL_FILES, UNWRITABLE, INTERRUPTED = 0, 2, 3, 4, 5, 6, 130
@@ -360,7 +360,7 @@ def test_help_tells_defaults_and_exit_codes(command_line):
 
 
 def test_flags_keep_their_documented_defaults():
-    args = inference.complete(build_parser("test").parse_args([]))
+    args = complete(build_parser("test").parse_args([]))
     assert args.batch_size == 40
     assert args.image_to_image is False
     assert args.use_sr is False

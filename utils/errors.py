@@ -40,3 +40,9 @@ class UnwritableOutput(SwapError):
     """A result that cannot be written: folder, permission, disk full, format."""
 
     exit_code = 6
+
+
+class SomeFailed(SwapError):
+    """Some of many jobs could not be done; each has said why."""
+
+    exit_code = 10

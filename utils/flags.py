@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.packs import DEFAULTS, MIN_FACE_PX
+from utils.batch.flags import add_batch_flags
 from utils.benchmark.flags import add_benchmark_flags
 from utils.devices import PRECISIONS, is_device_name
 from utils.flag_types import positive_int
@@ -14,6 +15,7 @@ from utils.model_files.flags import add_weight_flags
 from utils.video_flags import add_video_flags
 
 LARGEST_STRIDE_PX = 32  # of SCRFD's maps; anything else breaks its grid of anchors
+SHELLS = ("bash", "zsh", "tcsh")
 EXIT_CODES = """exit codes:
   0    done
   2    bad arguments
@@ -21,6 +23,7 @@ EXIT_CODES = """exit codes:
   4    no face found, or the chosen person is never seen
   5    model files are missing or damaged
   6    the output cannot be written
+  10   some of many jobs failed, the others are done
   130  interrupted
   1    anything else
 
@@ -91,9 +94,11 @@ def device_name(text: str) -> str:
     return text
 
 
-def build_parser(version: str) -> argparse.ArgumentParser:
-    """All flags; GHOST's keep their names and defaults."""
-    parser = argparse.ArgumentParser(
+def build_parser(
+    version: str, kind: type[argparse.ArgumentParser] = argparse.ArgumentParser
+) -> argparse.ArgumentParser:
+    """All flags; GHOST's keep their names and defaults. `kind` says what happens to flags that cannot be understood."""
+    parser = kind(
         prog="inference.py",
         description="Put the face of a source photo on a person in a photo or a video.",
         epilog=EXIT_CODES,
@@ -120,8 +125,13 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         help="who is replaced, one photo for each source, in order (default: the largest face of the first frame that has one)",
     )
     add_bool(files, "--image_to_image", None, "the target is an image (default: what the other flags say, else False)")
-    files.add_argument("--target_image", type=Path, metavar="FILE", help="(default: an example)")
-    files.add_argument("--out_image_name", type=Path, metavar="FILE", help="(default: examples/results/result.png)")
+    files.add_argument("--target_image", type=Path, metavar="FILE", help="- reads stdin (default: an example)")
+    files.add_argument(
+        "--out_image_name",
+        type=Path,
+        metavar="FILE",
+        help="- writes PNG to stdout (default: examples/results/result.png)",
+    )
     files.add_argument("--target_video", type=Path, metavar="FILE", help="(default: an example)")
     files.add_argument("--out_video_name", type=Path, metavar="FILE", help="(default: examples/results/result.mp4)")
     files.add_argument(
@@ -173,6 +183,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         help="how much of the swap is shown; 0 gives the original (default: 1)",
     )
     add_video_flags(parser)
+    add_batch_flags(parser)
 
     models = parser.add_argument_group("models")
     models.add_argument(
@@ -234,6 +245,16 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         "--doctor",
         action="store_true",
         help="tell what this installation can do and how to mend what it cannot, then end",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON line for every finished output on stdout, instead of its path",
+    )
+    parser.add_argument(
+        "--print_completion",
+        choices=SHELLS,
+        help="print what makes this shell complete the flags, then end; see README",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress and no warnings; errors are still printed")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version}")

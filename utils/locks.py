@@ -50,6 +50,35 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def claimed(lock: Path, wait: bool) -> Iterator[bool]:
+    """Hold the lock that the file `lock` stands for, which is removed afterwards; gives False if another process holds it.
+
+    Args:
+        lock: in a folder that is there.
+        wait: until nobody else holds it.
+
+    Raises:
+        OSError: if the file cannot be written, or its file system knows no locks.
+    """
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        if _try_lock(handle):
+            if _is_still(lock, handle):
+                break
+            os.close(handle)  # its holder removed it in between: the next try makes a new one
+            continue
+        os.close(handle)
+        if not wait:
+            yield False
+            return
+        time.sleep(PAUSE_S)
+    try:
+        yield True
+    finally:
+        _release(lock, handle)
+
+
+@contextmanager
 def held(lock: Path) -> Iterator[bool]:
     """Take the lock that the file `lock` stands for without waiting; gives False if another process holds it, or has removed
     the file meanwhile. The file stays.

@@ -67,6 +67,15 @@ def read_picture(path: Path) -> Picture:
         encoded = path.read_bytes()
     except OSError as error:
         raise UnreadableInput(f"cannot read {str(path)!r} ({error.strerror or error}); check the path") from error
+    return open_picture(encoded, path)
+
+
+def open_picture(encoded: bytes, path: Path) -> Picture:
+    """Decode a picture that messages call `path`.
+
+    Raises:
+        UnreadableInput: see `read_picture`.
+    """
     if not encoded:
         raise UnreadableInput(f"{str(path)!r} is empty; use another file")
     if is_animated(encoded):
@@ -89,9 +98,14 @@ def write_picture(path: Path, picture: Picture, result: Image) -> None:
         UnwritableOutput: if the file cannot be written.
     """
     check_picture_extension(path)
-    encoded = encode_picture(replace(picture.stored, pixels=put_back(picture, result)), path)
+    encoded = encode_result(path, picture, result)
     with finished_file(path) as temporary:
         temporary.write_bytes(encoded)
+
+
+def encode_result(path: Path, picture: Picture, result: Image) -> bytes:
+    """The file that `write_picture` writes."""
+    return encode_picture(replace(picture.stored, pixels=put_back(picture, result)), path)
 
 
 def to_bgr(pixels: Pixels) -> Image:

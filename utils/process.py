@@ -11,6 +11,7 @@ import threading
 import warnings
 from types import FrameType
 
+INTERRUPTED = 130  # exit code
 ENDING_SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 ]

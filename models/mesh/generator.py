@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -49,6 +50,7 @@ class MeshGenerator:
     def __init__(self, triangles: NDArray[np.integer]) -> None:
         self._topology = build_topology(triangles)
         self._textures: WeakKeyDictionary[Identity, list[SourceTexture]] = WeakKeyDictionary()
+        self._preparing = Lock()  # several threads may swap in the same source
 
     def align(self, frame: Image, face: Face) -> AlignedFace:
         """Cut out an upright canvas about as fine as the frame.
@@ -74,11 +76,12 @@ class MeshGenerator:
 
     def _textures_of(self, identity: Identity) -> list[SourceTexture]:
         """Of the photos worth taking, the best first."""
-        textures = self._textures.get(identity)
-        if textures is None:
-            views = order_views(identity.views, self._topology)
-            self._textures[identity] = textures = [prepare_texture(view, self._topology) for view in views]
-        return textures
+        with self._preparing:
+            textures = self._textures.get(identity)
+            if textures is None:
+                views = order_views(identity.views, self._topology)
+                self._textures[identity] = textures = [prepare_texture(view, self._topology) for view in views]
+            return textures
 
 
 def _dense_landmarks(face: Face) -> Points:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import inference
 from utils.errors import BadArgument, SwapError
 from utils.flags import build_parser
 from utils.inference.face_swapper import FaceSwapper
@@ -25,8 +24,9 @@ from utils.inference.request import SwapReport
 from utils.inference.stopwatch import Stopwatch, measuring
 from utils.inference.video_processing import read_target
 from utils.memory import MAXRSS_BYTES
+from utils.one_swap import Job, complete, identify_people, prepare, swap
 from utils.pack_flags import ghost_options
-from utils.process import leave, prepare_process
+from utils.process import INTERRUPTED, leave, prepare_process
 from utils.version import __version__
 
 with contextlib.suppress(ModuleNotFoundError):  # not on Windows; memory is not measured there
@@ -66,13 +66,17 @@ def measure(flags: Sequence[str], how: str) -> RunFigures:
     Raises:
         SwapError: as the swap does.
     """
-    args = inference.complete(build_parser(__version__).parse_args(flags))
+    args = complete(build_parser(__version__).parse_args(flags))
     stopwatch = Stopwatch()
     with measuring(stopwatch), one_after_another() if how == "apart" else contextlib.nullcontext():
         started = time.perf_counter()
-        job = prepare_straightforward(args) if how == "straightforward" else inference.prepare(args)
+        job = (
+            prepare_straightforward(args)
+            if how == "straightforward"
+            else prepare(args, logging.getLogger(__name__).info)
+        )
         ready = time.perf_counter()
-        report = swap_straightforward(args, job) if how == "straightforward" else inference.swap(args, job)
+        report = swap_straightforward(args, job) if how == "straightforward" else swap(args, job)
         done = time.perf_counter()
     pack = job.swapper.pack
     peak_mb, cpu_s = _resources()
@@ -90,7 +94,7 @@ def measure(flags: Sequence[str], how: str) -> RunFigures:
     )
 
 
-def prepare_straightforward(args: argparse.Namespace) -> inference.Job:
+def prepare_straightforward(args: argparse.Namespace) -> Job:
     """Load the ghost pack in eager PyTorch, and the first source.
 
     Raises:
@@ -102,10 +106,10 @@ def prepare_straightforward(args: argparse.Namespace) -> inference.Job:
         raise BadArgument("--compare straightforward: it swaps the first person found in a video, by one source")
     pack = load_eager_pack(ghost_options(args), args.det_thresh)
     swapper = FaceSwapper(pack, args.similarity_th, batch_size=1)
-    return inference.Job(swapper, inference.identify_people(swapper, args.source_paths), [], None)
+    return Job(swapper, identify_people(swapper, args.source_paths), [], None)
 
 
-def swap_straightforward(args: argparse.Namespace, job: inference.Job) -> SwapReport:
+def swap_straightforward(args: argparse.Namespace, job: Job) -> SwapReport:
     """Write the result; a frame counts as one face."""
     from utils.benchmark.straightforward import swap_video
 
@@ -113,7 +117,7 @@ def swap_straightforward(args: argparse.Namespace, job: inference.Job) -> SwapRe
     return SwapReport(frames, frames, frames, ())
 
 
-def _target_size(args: argparse.Namespace, job: inference.Job) -> tuple[int, int]:
+def _target_size(args: argparse.Namespace, job: Job) -> tuple[int, int]:
     if job.picture is not None:
         height, width = job.picture.bgr.shape[:2]
         return width, height
@@ -141,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return inference.INTERRUPTED
+        return INTERRUPTED
     Path(figures_path).write_text(json.dumps(asdict(figures)), encoding="utf-8")
     return 0
 

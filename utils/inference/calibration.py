@@ -17,8 +17,8 @@ from utils.inference.image_processing import crop_face, detect_faces, get_final_
 from utils.inference.model_pack import ModelPack
 from utils.inference.records import Face, Identity, Image, Openings, Points, Treatment
 
-SHIFTS_PX = ((0, 0), (2, 0), (0, 2))  # the landmarker's answer trembles with a face's place: medians over some
-ROUNDS = (1, 3)  # places looked at in each: the first takes away most of the difference, the second what is left of it
+SHIFTS_PX = ((2, 0), (0, 2))  # the landmarker's answer trembles with a face's place: medians over some
+ROUNDS = (0, 2)  # shifts looked at in each: the first takes away most of the difference, the second what is left of it
 CLOSED = 0.12  # opening of an eye below which nothing can be learnt from it
 SMALLEST_PX = 64.0  # height of a face below which the landmarker's own error is larger than what is looked for
 AROUND = 1.5  # sides of the face's box on each side of its middle that are looked at
@@ -47,13 +47,14 @@ def match_openings(
     if measure is None or wanted is None:
         return None
     added, error = np.zeros(3), np.inf
-    for places in ROUNDS:
+    for shifts in ROUNDS:
         aligned = crop_face(frame, face, pack, replace(treatment, strength=1.0, openings=Openings(*added)))
         result = get_final_image(frame, [aligned], pack.generator.generate([aligned], [identity]))
-        found = _look(result, face, pack, measure, places)
+        again = _find_again(result, face, pack)
+        found = None if again is None else _look(result, again, pack, measure, shifts)
         if found is None:
             return None
-        missing = np.median(wanted[:places], 0) - np.median(found, 0)
+        missing = np.median(wanted[: shifts + 1], 0) - np.median(found, 0)
         if np.abs(missing).sum() > error:
             return Openings()
         error = np.abs(missing).sum()
@@ -71,14 +72,14 @@ def is_fit(face: Face, treatment: Treatment, frame_size: tuple[int, int], pack: 
     return bool(whole and bottom - top >= SMALLEST_PX and min(openings.right, openings.left) > CLOSED)
 
 
-def _look(image: Image, face: Face, pack: ModelPack, measure: Measure, places: int) -> NDArray[np.float64] | None:
-    """(places, 3): how far open right eye, left eye and mouth of `face` are seen to be in `image`; None if it is not found there."""
+def _find_again(image: Image, face: Face, pack: ModelPack) -> Face | None:
+    """`face` as somebody sees it who does not know where it is in `image`; None if it is not found there."""
     centre = (face.box[:2] + face.box[2:]) / 2
     side = float((face.box[2:] - face.box[:2]).max())
     left, top = np.maximum(centre - AROUND * side, 0).astype(int).tolist()
     right, bottom = np.ceil(centre + AROUND * side).astype(int).tolist()
     origin, part = np.array([left, top]), np.ascontiguousarray(image[top:bottom, left:right])
-    if part.size == 0:
+    if part.size == 0 or pack.landmarker is None:
         return None
 
     def distance(found: Face) -> float:
@@ -87,12 +88,20 @@ def _look(image: Image, face: Face, pack: ModelPack, measure: Measure, places: i
     near = min(detect_faces(part, pack, thorough=False).candidates, key=distance, default=None)
     if near is None or distance(near) > side / 2:
         return None
+    return pack.landmarker.locate(image, Face(near.box + np.tile(origin, 2), near.score, near.keypoints + origin))
+
+
+def _look(image: Image, face: Face, pack: ModelPack, measure: Measure, shifts: int) -> NDArray[np.float64] | None:
+    """(1 + shifts, 3): how far open right eye, left eye and mouth of `face` are seen to be; None if it cannot be followed everywhere."""
 
     def see(shift: tuple[int, int]) -> tuple[float, ...] | None:
-        moved = Face(near.box + np.tile(shift, 2), near.score, near.keypoints + shift)
-        found = None if pack.landmarker is None else pack.landmarker.locate(part, moved)
+        assert face.landmarks is not None
+        moved = replace(face, box=face.box + np.tile(shift, 2), landmarks=face.landmarks + np.array([*shift, 0]))
+        found = None if pack.landmarker is None else pack.landmarker.locate(image, moved)
         return None if found is None or found.landmarks is None else astuple(measure(found.landmarks))
 
+    if face.landmarks is None:
+        return None
     with ThreadPoolExecutor() as beside:
-        seen = [openings for openings in beside.map(see, SHIFTS_PX[:places]) if openings is not None]
-    return np.array(seen) if len(seen) == places else None
+        moved = [openings for openings in beside.map(see, SHIFTS_PX[:shifts]) if openings is not None]
+    return np.array([astuple(measure(face.landmarks)), *moved]) if len(moved) == len(SHIFTS_PX[:shifts]) else None

@@ -1,0 +1,146 @@
+"""What became of every job: one JSON line each, written as it goes, read again by the next run."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from utils.errors import UnwritableOutput
+from utils.pack_flags import GHOST_FLAGS
+from utils.version import __version__
+
+DONE, SKIPPED, FAILED, BUSY = "done", "skipped", "failed", "busy"
+WHAT_SHAPES_A_RESULT = (
+    *("source_paths", "target_faces_paths", "image_to_image", "swap", "similarity_th", "det_thresh", "min_face"),
+    *("strength", "video_options", "pack", "device", "batch_size", "target", *GHOST_FLAGS),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job.
+
+    Attributes:
+        output: path of the result.
+        status: `done`; `skipped`, as it was there; `failed`; or `busy`, while another process makes it.
+        job: line of the job file, or number of the target, from 1 on.
+        exit_code: that the command line has for it.
+        message: the error.
+        sources, target: what was swapped.
+        seconds: wall-clock time.
+        frames, faces: of the target, and how many faces were swapped in them.
+        similarity: cosine of the best face to each person of --target_faces_paths.
+        versions: of tool and pack.
+        settings: differs whenever the flags that shape a result do.
+        finished: seconds since 1970.
+    """
+
+    output: str
+    status: str
+    job: int = 0
+    exit_code: int = 0
+    message: str = ""
+    sources: tuple[str, ...] = ()
+    target: str = ""
+    seconds: float = 0.0
+    frames: int = 0
+    faces: int = 0
+    similarity: tuple[float, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    settings: str = ""
+    finished: float = 0.0
+
+    def to_json(self) -> str:
+        """One line; names that are no valid text are written with escapes."""
+        return json.dumps(asdict(self))
+
+
+def outcome_of(args: argparse.Namespace, job: int, **fields: Any) -> Outcome:
+    """The outcome of a job with these completed flags."""
+    sources = tuple("+".join(map(str, photos)) for photos in args.source_paths)
+    output, target = str(args.out), str(args.target)
+    return Outcome(output, job=job, sources=sources, target=target, settings=settings_of(args), **fields)
+
+
+def versions_of(pack_name: str, pack_version: str) -> dict[str, str]:
+    """Of tool and pack."""
+    return {"tool": __version__, "pack": f"{pack_name} {pack_version}"}
+
+
+def settings_of(args: argparse.Namespace) -> str:
+    """Text that differs whenever the flags that shape a result do."""
+    said = repr([(name, getattr(args, name)) for name in WHAT_SHAPES_A_RESULT])
+    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+class Results:
+    """The file of outcomes. Lines are added whole, so that a run that is killed leaves at most its last one torn."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, made if it is not there.
+
+        Raises:
+            UnwritableOutput: if it cannot be read and written.
+        """
+        self.path = path
+        self._writing = Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._last = self._read()
+        except OSError as error:
+            raise UnwritableOutput(
+                f"cannot write {str(path)!r} ({error.strerror or error}); choose another file with --results"
+            ) from error
+
+    def _read(self) -> dict[str, Outcome]:
+        last: dict[str, Outcome] = {}
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
+            outcome = _parse(line)
+            if outcome is not None and outcome.status == DONE:
+                last[outcome.output] = outcome
+        if text and not text.endswith("\n"):
+            os.write(self._file, b"\n")
+        return last
+
+    def last_done(self, output: Path) -> Outcome | None:
+        """The last time that this output was made, as far as this file knows."""
+        return self._last.get(str(output))
+
+    def add(self, outcome: Outcome) -> None:
+        """Write one line.
+
+        Raises:
+            UnwritableOutput: if that is not possible any more.
+        """
+        line = f"{outcome.to_json()}\n".encode()
+        with self._writing:
+            try:
+                while line:
+                    line = line[os.write(self._file, line) :]
+            except OSError as error:
+                raise UnwritableOutput(
+                    f"cannot write {str(self.path)!r} ({error.strerror}); what is done is done, the same command goes on"
+                ) from error
+
+    def close(self) -> None:
+        """Nothing is written afterwards."""
+        os.close(self._file)
+
+
+def _parse(line: str) -> Outcome | None:
+    """The outcome of a line; None for what is torn, or no outcome at all."""
+    try:
+        fields = json.loads(line)
+        outcome = Outcome(**fields)
+        return outcome if isinstance(outcome.output, str) and isinstance(outcome.finished, int | float) else None
+    except (ValueError, TypeError, RecursionError):
+        return None

@@ -1,0 +1,133 @@
+"""What keeps models loaded and does one job after another, several at once if asked by several threads."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from threading import Lock
+from typing import Generic, TypeVar
+
+from utils.batch.job_files import BatchJob
+from utils.batch.results import BUSY, DONE, FAILED, SKIPPED, Outcome, outcome_of, settings_of, versions_of
+from utils.errors import SwapError
+from utils.files import TEMPORARY_PREFIX, writing
+from utils.inference.face_swapper import FaceSwapper
+from utils.inference.model_pack import ModelPack
+from utils.inference.records import Identity
+from utils.locks import claimed
+from utils.one_swap import Job, identify_people, make_swapper, read_target_picture, swap
+from utils.progress import Progress
+
+MOST_KEPT = 64  # people whose photos stay analysed
+INTERNAL_ERROR = 1
+
+Value = TypeVar("Value")
+FileState = tuple[str, int, int]
+
+
+class Worker:
+    """Swaps with the models of one pack; photos of sources and persons are analysed once.
+
+    Several threads may use it at once.
+    """
+
+    def __init__(self, pack: ModelPack, progress: Progress) -> None:
+        """Take over the loaded models; `progress` shows what becomes of the frames of videos."""
+        self._pack = pack
+        self._progress = progress
+        self._people = _Memory[Identity](MOST_KEPT)
+        self.versions = versions_of(pack.name, pack.version)
+
+    def do(self, job: BatchJob, previous: Outcome | None, wait: bool = False) -> Outcome:
+        """Do a job, unless its output is there and newer than its inputs, or another process makes it.
+
+        Args:
+            job: what to do.
+            previous: the last time that its output was made, if that is known.
+            wait: until no other process makes it.
+
+        Returns:
+            What became of it. Whatever goes wrong is in there.
+        """
+        started = time.perf_counter()
+        args = job.args
+        try:
+            with writing(args.out) as place, claimed(_lock_of(place), wait) as ours:
+                if not ours:
+                    return outcome_of(args, job.number, status=BUSY)
+                if not args.overwrite and is_current(args, previous):
+                    return outcome_of(args, job.number, status=SKIPPED, versions=self.versions)
+                fields = self._swap(args)
+        except SwapError as error:
+            message = "; ".join([str(error), *getattr(error, "__notes__", [])])
+            fields = {"status": FAILED, "exit_code": error.exit_code, "message": message}
+        except Exception as error:  # one job that meets a defect must not take the others with it
+            message = f"internal error, please report it: {type(error).__name__}: {error}"
+            fields = {"status": FAILED, "exit_code": INTERNAL_ERROR, "message": message}
+        seconds = round(time.perf_counter() - started, 4)
+        return outcome_of(
+            args, job.number, versions=self.versions, seconds=seconds, finished=round(time.time(), 3), **fields
+        )
+
+    def _swap(self, args: argparse.Namespace) -> dict[str, object]:
+        swapper = make_swapper(args, self._pack, self._progress)
+        picture = read_target_picture(args)
+        sources, persons = (
+            [self._identify(swapper, photos) for photos in people]
+            for people in (args.source_paths, args.target_faces_paths)
+        )
+        report = swap(args, Job(swapper, sources, persons, picture))
+        similarity = tuple(round(float(one), 4) for one in report.best_similarity)
+        return {"status": DONE, "frames": report.frames, "faces": report.swaps, "similarity": similarity}
+
+    def _identify(self, swapper: FaceSwapper, photos: Sequence[Path]) -> Identity:
+        key = (swapper.similarity_th, *map(_state_of, photos))
+        return self._people.get(key, lambda: identify_people(swapper, [photos])[0])
+
+
+class _Memory(Generic[Value]):
+    """The last values, each computed once, whoever asks."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[object, Value] = OrderedDict()
+        self._computing = Lock()
+
+    def get(self, key: object, compute: Callable[[], Value]) -> Value:
+        with self._computing:
+            if key not in self._values:
+                self._values[key] = compute()
+                while len(self._values) > self._most:
+                    self._values.popitem(last=False)
+            self._values.move_to_end(key)
+            return self._values[key]
+
+
+def is_current(args: argparse.Namespace, previous: Outcome | None) -> bool:
+    """Whether an output is there and newer than all its inputs, and was not made with other settings as far as is known."""
+    if previous is not None and previous.settings != settings_of(args):
+        return False
+    inputs = [args.target, *chain(*args.source_paths, *args.target_faces_paths)]
+    try:
+        newest = max(path.stat().st_mtime_ns for path in inputs)
+        return bool(args.out.stat().st_mtime_ns > newest)
+    except OSError:  # something is not there: doing the job will say what
+        return False
+
+
+def _lock_of(place: Path) -> Path:
+    digest = hashlib.sha256(place.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return place.with_name(f"{TEMPORARY_PREFIX}{digest}.lock")
+
+
+def _state_of(path: Path) -> FileState | str:
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return str(path.absolute()), status.st_size, status.st_mtime_ns
+    return str(path)

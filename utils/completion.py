@@ -1,0 +1,26 @@
+"""Shell completion of the flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from utils.errors import SwapError
+from utils.flags import build_parser
+from utils.version import __version__
+
+
+def completion(shell: str) -> str:
+    """The script that makes a shell complete the flags of `inference.py`.
+
+    Raises:
+        SwapError: if shtab is not installed.
+    """
+    try:
+        import shtab
+    except ModuleNotFoundError as error:
+        raise SwapError("completion needs the package shtab; 'pip install shtab'") from error
+    parser = build_parser(__version__)
+    for action in parser._actions:
+        if action.type is Path or action.dest in ("source_paths", "target_faces_paths"):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return str(shtab.complete(parser, shell))
