@@ -15,7 +15,16 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the top to the bottom; a module may import from its own layer and from lower ones.
 LAYERS = [
     ["inference", "utils.evaluate", "utils.build_pack", "utils.benchmark"],
-    ["utils.flags", "utils.benchmark.flags", "utils.pack_flags", "utils.face_list", "models.onnx_export"],
+    ["utils.batch", "utils.completion"],
+    ["utils.one_swap"],
+    [
+        "utils.flags",
+        "utils.batch.flags",
+        "utils.benchmark.flags",
+        "utils.pack_flags",
+        "utils.face_list",
+        "models.onnx_export",
+    ],
     ["models.packs"],
     ["utils.inference.face_swapper"],
     ["utils.inference.request", "utils.inference.video.swap"],

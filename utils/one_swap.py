@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from utils.inference.model_pack import ModelPack
     from utils.inference.records import Identity
     from utils.inference.request import SwapReport
+    from utils.inference.video.swap import Elsewhere
     from utils.pictures import Picture
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -167,14 +168,14 @@ def prepare(args: argparse.Namespace, tell: Tell) -> Job:
     return Job(swapper, sources, identify_people(swapper, args.target_faces_paths), picture)
 
 
-def swap(args: argparse.Namespace, job: Job) -> SwapReport:
-    """Write the result."""
+def swap(args: argparse.Namespace, job: Job, elsewhere: Elsewhere | None = None) -> SwapReport:
+    """Write the result; `elsewhere` renders segments of a video in other processes."""
     from utils.pictures import encode_result, write_picture
 
     everybody = args.swap == "all"
     if job.picture is None:
         swap_video, options = job.swapper.swap_video, args.video_options
-        return swap_video(args.target, args.out, job.sources, job.persons, everybody, args.resume, options)
+        return swap_video(args.target, args.out, job.sources, job.persons, everybody, args.resume, options, elsewhere)
     result, report = job.swapper.swap_image(job.picture.bgr, job.sources, job.persons, str(args.target), everybody)
     if args.out == PIPE:
         sys.stdout.buffer.write(encode_result(Path("stdout.png"), job.picture, result))

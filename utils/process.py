@@ -17,15 +17,19 @@ ENDING_SIGNALS = [
 ]
 
 
-def prepare_process() -> None:
-    """Signals that end us do it like the first Ctrl-C, with everything tidied up; messages may hold any file name."""
+def prepare_process(signals: bool = True) -> None:
+    """Signals that end us do it like the first Ctrl-C, with everything tidied up; messages may hold any file name.
+
+    Args:
+        signals: False where they belong to somebody else.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for name in ENDING_SIGNALS:
             signal.signal(name, signal.SIG_IGN)  # a second one would break into the tidying up
         raise KeyboardInterrupt
 
-    for name in ENDING_SIGNALS:
+    for name in ENDING_SIGNALS if signals else ():
         signal.signal(name, interrupt)
     # NumPy's products are small here: on several threads they take longer, and spin beside the other stages.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -18,8 +18,8 @@ from utils.version import __version__
 
 DONE, SKIPPED, FAILED, BUSY = "done", "skipped", "failed", "busy"
 WHAT_SHAPES_A_RESULT = (
-    *("source_paths", "target_faces_paths", "image_to_image", "swap", "similarity_th", "det_thresh", "min_face"),
-    *("strength", "video_options", "pack", "device", "batch_size", "target", *GHOST_FLAGS),
+    *("image_to_image", "swap", "similarity_th", "det_thresh", "min_face", "strength", "video_options"),
+    *("pack", "device", "batch_size", *GHOST_FLAGS),
 )
 
 
@@ -76,7 +76,8 @@ def versions_of(pack_name: str, pack_version: str) -> dict[str, str]:
 
 def settings_of(args: argparse.Namespace) -> str:
     """Text that differs whenever the flags that shape a result do."""
-    said = repr([(name, getattr(args, name)) for name in WHAT_SHAPES_A_RESULT])
+    people = [[str(path.absolute()) for path in photos] for photos in (*args.source_paths, *args.target_faces_paths)]
+    said = repr((people, args.target.absolute(), [(name, getattr(args, name)) for name in WHAT_SHAPES_A_RESULT]))
     return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -20,13 +21,15 @@ from utils.files import TEMPORARY_PREFIX, writing
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.model_pack import ModelPack
 from utils.inference.records import Identity
+from utils.inference.video.swap import Rendering
 from utils.locks import claimed
 from utils.one_swap import Job, identify_people, make_swapper, read_target_picture, swap
-from utils.progress import Progress
+from utils.progress import Progress, no_progress
 
 MOST_KEPT = 64  # people whose photos stay analysed
 INTERNAL_ERROR = 1
 
+Spread = Callable[[argparse.Namespace, Sequence[Identity], Rendering, Sequence[int]], None]
 Value = TypeVar("Value")
 FileState = tuple[str, int, int]
 
@@ -37,9 +40,16 @@ class Worker:
     Several threads may use it at once.
     """
 
-    def __init__(self, pack: ModelPack, progress: Progress) -> None:
-        """Take over the loaded models; `progress` shows what becomes of the frames of videos."""
+    def __init__(self, pack: ModelPack, progress: Progress, spread: Spread | None = None) -> None:
+        """Take over the loaded models.
+
+        Args:
+            pack: see `models.packs`.
+            progress: shows what becomes of the frames of videos.
+            spread: renders segments of a job's video, with these sources, in other processes.
+        """
         self._pack = pack
+        self._spread = spread
         self._progress = progress
         self._people = _Memory[Identity](MOST_KEPT)
         self.versions = versions_of(pack.name, pack.version)
@@ -82,9 +92,14 @@ class Worker:
             [self._identify(swapper, photos) for photos in people]
             for people in (args.source_paths, args.target_faces_paths)
         )
-        report = swap(args, Job(swapper, sources, persons, picture))
+        elsewhere = None if self._spread is None else partial(self._spread, args, sources)
+        report = swap(args, Job(swapper, sources, persons, picture), elsewhere)
         similarity = tuple(round(float(one), 4) for one in report.best_similarity)
         return {"status": DONE, "frames": report.frames, "faces": report.swaps, "similarity": similarity}
+
+    def render(self, args: argparse.Namespace, sources: Sequence[Identity], rendering: Rendering, number: int) -> None:
+        """Render a segment for another worker that does the job of these flags."""
+        make_swapper(args, self._pack, no_progress).render_segments(rendering, [number], sources)
 
     def _identify(self, swapper: FaceSwapper, photos: Sequence[Path]) -> Identity:
         key = (swapper.similarity_th, *map(_state_of, photos))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +12,11 @@ import numpy as np
 from utils.errors import NoFaceFound
 from utils.files import finished_file, refuse_to_overwrite, writing
 from utils.inference.core import Analysis, generate_faces, model_inference
-from utils.inference.frame_records import RECORD_FORMAT
+from utils.inference.frame_records import RECORD_FORMAT, FrameRecord
 from utils.inference.image_processing import find_faces
 from utils.inference.model_pack import ModelPack
 from utils.inference.plan import SwapCount, openings_chooser, plan_records
-from utils.inference.records import Identity, Image, View
+from utils.inference.records import Composition, Identity, Image, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
 from utils.inference.tracking.matching import cosine_similarities
 from utils.inference.tracking.tracks import Tracker
@@ -32,8 +32,8 @@ from utils.inference.video.frame_files import (
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import show_at
 from utils.inference.video.pictures import result_numbers, target_files
-from utils.inference.video.rendering import Generate, encoding_for
-from utils.inference.video.swap import analyse_video, plan_video, render_video
+from utils.inference.video.rendering import encoding_for
+from utils.inference.video.swap import Elsewhere, Rendering, analyse_video, plan_video, render_segments
 from utils.inference.video.workspace import open_workspace
 from utils.inference.video_processing import VideoInfo, get_final_video, read_target
 from utils.marks import VIDEO_COMMENT
@@ -158,6 +158,7 @@ class FaceSwapper:
         everybody: bool = False,
         resume: bool = False,
         options: VideoOptions = DEFAULT_OPTIONS,
+        elsewhere: Elsewhere | None = None,
     ) -> SwapReport:
         """Swap faces in a video; frame times and sound stay as they are. See `swap_image` for the other arguments.
 
@@ -166,6 +167,7 @@ class FaceSwapper:
             out: the result; its extension chooses the container, and a pattern like `%05d.png` numbered pictures.
             resume: go on with what an interrupted call with the same arguments left beside `out`.
             options: what of the video is swapped, and how it is written.
+            elsewhere: renders segments in other processes, by `render_segments`; what it leaves is rendered here.
 
         Raises:
             BadArgument: if the options contradict each other or the target.
@@ -189,9 +191,11 @@ class FaceSwapper:
             count = plan_video(video, self.pack, analysis.tracker.tracks, casting, sources, workspace)
             timeline = show_at(video, pts, options.out_fps)
             files = replace(files, numbers=result_numbers(timeline.video, pts, len(timeline.times)))
-            segments = render_video(
-                video, pts, timeline, self._generator(sources), encoding, files, workspace, self._progress
-            )
+            rendering = Rendering(video, pts, timeline, encoding, files, workspace)
+            if elsewhere is not None:
+                elsewhere(rendering, rendering.missing())
+            self.render_segments(rendering, rendering.missing(), sources)
+            segments = rendering.segments
             begin_publishing(files, workspace.folder)
             if encoding is not None:
                 with finished_file(out) as unfinished:
@@ -199,8 +203,19 @@ class FaceSwapper:
             publish_frames([segment.with_suffix("") for segment in segments], files)
         return swap_report(analysis, casting, count, str(target))
 
-    def _generator(self, sources: Sequence[Identity]) -> Generate:
-        return lambda frames: generate_faces(frames, self.pack, sources, self.batch_size, self.strength)
+    def render_segments(self, rendering: Rendering, numbers: Sequence[int], sources: Sequence[Identity]) -> None:
+        """Render segments of a video whose frames are planned; `swap_video` does, and other processes may for it.
+
+        Args:
+            rendering: that `swap_video` gives to `elsewhere`.
+            numbers: of the segments, rising.
+            sources: those of `swap_video`.
+        """
+
+        def generate(frames: Iterator[tuple[Image, FrameRecord]]) -> Iterator[Composition]:
+            return generate_faces(frames, self.pack, sources, self.batch_size, self.strength)
+
+        render_segments(rendering, numbers, generate, self._progress)
 
     def _fingerprint(self, request: SwapRequest, video: VideoInfo, out: Path, options: VideoOptions) -> str:
         """Text that differs whenever the result of a video could."""

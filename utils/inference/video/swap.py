@@ -9,8 +9,9 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, zip_longest
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice, zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,7 +34,7 @@ from utils.inference.video.rendering import Generate, render_beside, write_rende
 from utils.inference.video.workspace import Workspace, replace_durably
 from utils.inference.video_processing import Encoding, StoredFrame, VideoInfo, get_frames, get_target
 from utils.memory import give_memory_back
-from utils.progress import Progress
+from utils.progress import Progress, no_progress
 
 logger = logging.getLogger(__name__)
 
@@ -123,44 +124,77 @@ def plan_video(
     return count
 
 
-def render_video(
-    video: VideoInfo,
-    pts: Sequence[int],
-    timeline: Timeline,
-    generate: Generate,
-    encoding: Encoding | None,
-    files: FrameFiles,
-    workspace: Workspace,
-    progress: Progress,
-) -> list[Path]:
-    """Swap and write the segments that are not there yet; return the paths of all.
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """All that segments are rendered from, beside models and sources; it can be sent to another process that shares the file system.
 
-    Args:
+    Attributes:
         video: the target.
         pts: time stamps of its frames.
         timeline: which of them are shown, and when.
-        generate: `generate_faces` of pack and sources.
         encoding, files: see `write_rendered`.
         workspace: with the plan; takes the segments.
+    """
+
+    video: VideoInfo
+    pts: Sequence[int]
+    timeline: Timeline
+    encoding: Encoding | None
+    files: FrameFiles
+    workspace: Workspace
+
+    @property
+    def starts(self) -> range:
+        """Place in the result of the first frame of every segment."""
+        return range(0, len(self.timeline.sources), SEGMENT_FRAMES)
+
+    @property
+    def segments(self) -> list[Path]:
+        """The files of all segments, in order."""
+        return [self.workspace.segment(number) for number in range(len(self.starts))]
+
+    def missing(self) -> list[int]:
+        """Numbers of the segments that are not there yet."""
+        return [number for number, segment in enumerate(self.segments) if not segment.exists()]
+
+
+Elsewhere = Callable[[Rendering, Sequence[int]], None]
+"""Renders segments of these numbers in other processes, as many as it can."""
+
+
+def render_segments(
+    rendering: Rendering, numbers: Sequence[int], generate: Generate, progress: Progress = no_progress
+) -> None:
+    """Swap and write segments.
+
+    Args:
+        rendering: see there.
+        numbers: of the segments, rising; each run of neighbours is decoded in one go.
+        generate: `generate_faces` of pack and sources.
         progress: shows the work.
     """
-    starts = range(0, len(timeline.sources), SEGMENT_FRAMES)
-    segments = [workspace.segment(number) for number in range(len(starts))]
-    done = next((number for number, segment in enumerate(segments) if not segment.exists()), len(segments))
-    if done == len(segments):
-        return segments
-    first = timeline.sources[starts[done]]
-    decoded = ahead(get_frames(video, pts[first] if first else None))
-    records = islice(read_records(workspace.planned), first, None)
-    frames = _Numbered(iter(progress(_checked_frames(decoded, records), "swap", len(pts) - first)), first)
-    for segment, start in zip(segments[done:], starts[done:], strict=True):
+    for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        _render_run(rendering, [number for _, number in run], generate, progress)
+
+
+def _render_run(rendering: Rendering, numbers: Sequence[int], generate: Generate, progress: Progress) -> None:
+    """`render_segments` for neighbours."""
+    video, pts, sources = rendering.video, rendering.pts, rendering.timeline.sources
+    shown = [sources[start : start + SEGMENT_FRAMES] for start in (rendering.starts[number] for number in numbers)]
+    first, last = shown[0][0], shown[-1][-1]
+    decoded = ahead(
+        get_frames(video, pts[first] if first else None, None if last == len(pts) - 1 else last + 1 - first)
+    )
+    records = islice(read_records(rendering.workspace.planned), first, last + 1)
+    frames = _Numbered(iter(progress(_checked_frames(decoded, records), "swap", last + 1 - first)), first)
+    for number, wanted in zip(numbers, shown, strict=True):
         # Batches end with their segment, so that a segment is the same whether those before it were rendered now or found.
-        counts = Counter(timeline.sources[start : start + SEGMENT_FRAMES])
-        rendered = render_beside((frames.at(number) for number in counts), generate)
+        counts = Counter(wanted)
+        rendered = render_beside((frames.at(index) for index in counts), generate)
         repeated = (frame for frame, count in zip(rendered, counts.values(), strict=True) for _ in range(count))
-        write_rendered(repeated, segment, start, timeline.video, encoding, files)
+        segment, start = rendering.workspace.segment(number), rendering.starts[number]
+        write_rendered(repeated, segment, start, rendering.timeline.video, rendering.encoding, rendering.files)
         give_memory_back()  # of many threads' pools, whose holes would add up over a long video
-    return segments
 
 
 class _Numbered:
