@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from utils.errors import BadArgument, UnwritableOutput
+from utils.locks import try_lock
 
+LOCKS_LET_OTHERS_WRITE = sys.platform != "win32"  # encoders write to the file by its name
+DIGEST_LETTERS = 16
 TEMPORARY_PREFIX = ".swap-"  # plain and short: the output's own name may be as long as a name can be
 
 
@@ -25,18 +30,43 @@ def finished_file(path: Path) -> Iterator[Path]:
         UnwritableOutput: if the folder or the file cannot be written.
     """
     temporary = None
-    with writing(path) as place:
+    with writing(path) as place, ExitStack() as held:
         try:
-            suffix = f".partial{place.suffix}"
-            handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=suffix, dir=place.parent)
-            os.close(handle)
+            handle, name = tempfile.mkstemp(f".partial{place.suffix}", _partial_prefix(place), place.parent)
+            held.callback(os.close, handle)
             temporary = Path(name)
+            if LOCKS_LET_OTHERS_WRITE:
+                try_lock(handle)  # as long as somebody is at it; see `remove_stale_partials`
             yield temporary
+            held.close()
             _take_over_mode(temporary, place)
             temporary.replace(place)
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
+
+
+def remove_stale_partials(place: Path) -> None:
+    """Remove what processes that were killed left of the file that was to be `place`."""
+    if not LOCKS_LET_OTHERS_WRITE:
+        return
+    for partial in place.parent.glob(f"{_partial_prefix(place)}*"):
+        with suppress(OSError):  # somebody else removed it, or holds it
+            handle = os.open(partial, os.O_RDWR)
+            try:
+                if try_lock(handle):
+                    partial.unlink()
+            finally:
+                os.close(handle)
+
+
+def name_digest(name: str) -> str:
+    """Stands for the name of an output in the names of what is written beside it: short, however long the name is."""
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:DIGEST_LETTERS]
+
+
+def _partial_prefix(place: Path) -> str:
+    return f"{TEMPORARY_PREFIX}part-{name_digest(place.name)}-"
 
 
 @contextmanager

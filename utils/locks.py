@@ -62,7 +62,7 @@ def claimed(lock: Path, wait: bool) -> Iterator[bool]:
     """
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        if _try_lock(handle):
+        if try_lock(handle):
             if _is_still(lock, handle):
                 break
             os.close(handle)  # its holder removed it in between: the next try makes a new one
@@ -88,7 +88,7 @@ def held(lock: Path) -> Iterator[bool]:
     """
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        yield _try_lock(handle) and _is_still(lock, handle)
+        yield try_lock(handle) and _is_still(lock, handle)
     finally:
         os.close(handle)
 
@@ -98,7 +98,7 @@ def _acquire(lock: Path, path: Path) -> int:
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if _try_lock(handle) and _is_still(lock, handle):
+            if try_lock(handle) and _is_still(lock, handle):
                 return handle
         except BaseException:
             os.close(handle)
@@ -110,7 +110,7 @@ def _acquire(lock: Path, path: Path) -> int:
         time.sleep(PAUSE_S)
 
 
-def _try_lock(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
     """Whether nobody else held it.
 
     Raises:

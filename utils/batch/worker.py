@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Generic, TypeVar
 from utils.batch.job_files import BatchJob
 from utils.batch.results import BUSY, DONE, FAILED, SKIPPED, Outcome, outcome_of, settings_of, versions_of
 from utils.errors import SwapError
-from utils.files import TEMPORARY_PREFIX, writing
+from utils.files import TEMPORARY_PREFIX, name_digest, remove_stale_partials, writing
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.model_pack import ModelPack
 from utils.inference.records import Identity
@@ -68,7 +67,7 @@ class Worker:
         started = time.perf_counter()
         args = job.args
         try:
-            with writing(args.out) as place, claimed(_lock_of(place), wait) as ours:
+            with writing(args.out) as place, _claimed(place, wait) as ours:
                 if not ours:
                     return outcome_of(args, job.number, status=BUSY)
                 if not args.overwrite and is_current(args, previous):
@@ -136,9 +135,15 @@ def is_current(args: argparse.Namespace, previous: Outcome | None) -> bool:
         return False
 
 
-def _lock_of(place: Path) -> Path:
-    digest = hashlib.sha256(place.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return place.with_name(f"{TEMPORARY_PREFIX}{digest}.lock")
+@contextlib.contextmanager
+def _claimed(place: Path, wait: bool) -> Iterator[bool]:
+    """Whether this output is ours to make, for as long as the block lasts."""
+    lock = place.with_name(f"{TEMPORARY_PREFIX}{name_digest(place.name)}.lock")
+    killed = lock.exists()  # or held just now
+    with claimed(lock, wait) as ours:
+        if ours and killed:
+            remove_stale_partials(place)
+        yield ours
 
 
 def _state_of(path: Path) -> FileState | str:

@@ -5,7 +5,6 @@ Its name tells output and settings, so that a run finds what an earlier one with
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -16,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import BadArgument, NoFaceFound
-from utils.files import TEMPORARY_PREFIX, shown
+from utils.files import TEMPORARY_PREFIX, name_digest, shown
 from utils.locks import held
 
 logger = logging.getLogger(__name__)
 
-DIGEST_LETTERS = 16
 LOCK_NAME = "in_use"
 
 
@@ -67,8 +65,8 @@ def open_workspace(out: Path, fingerprint: str, resume: bool) -> Iterator[Worksp
         fingerprint: of everything that the result depends on.
         resume: whether to go on with what an earlier run with the same fingerprint left behind.
     """
-    family = f"{TEMPORARY_PREFIX}{_digest(out.name)}-"
-    folder = out.parent / f"{family}{_digest(fingerprint)}"
+    family = f"{TEMPORARY_PREFIX}{name_digest(out.name)}-"
+    folder = out.parent / f"{family}{name_digest(fingerprint)}"
     for other in sorted(out.parent.glob(f"{family}*")):
         if other != folder or not resume:
             _remove_unused(other, told=resume)
@@ -104,10 +102,6 @@ def _take(folder: Path, stack: ExitStack) -> bool:
         folder.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):  # another run ended, and removed it, in between
             return stack.enter_context(held(folder / LOCK_NAME))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:DIGEST_LETTERS]
 
 
 def _remove_unused(folder: Path, told: bool) -> None:
