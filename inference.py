@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from utils.batch.flags import refuse_batch_flags
 from utils.errors import BadArgument, SwapError, UnwritableOutput
@@ -40,15 +40,15 @@ def note(args: argparse.Namespace, line: str) -> None:
             print(line, file=sys.stderr)
 
 
-def tell_result(line: Path | str) -> None:
-    """Print the path of a result to stdout.
+def tell_result(line: Path | str, stream: TextIO | None = None) -> None:
+    """Print the path of a result to stdout, or to what was stdout before something else took its place.
 
     Raises:
         BrokenPipeError: if nobody reads it any more.
         UnwritableOutput: if stdout takes nothing.
     """
     try:
-        print(line, flush=True)
+        print(line, file=stream, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -56,9 +56,9 @@ def tell_result(line: Path | str) -> None:
         raise UnwritableOutput(f"{line} is done, but this cannot be written to stdout ({error.strerror})") from error
 
 
-def tell_outcome(args: argparse.Namespace, outcome: Outcome) -> None:
+def tell_outcome(args: argparse.Namespace, stream: TextIO, outcome: Outcome) -> None:
     """Print what was made: its path, or with --json all that is known of it."""
-    tell_result(outcome.to_json() if args.json else outcome.output)
+    tell_result(outcome.to_json() if args.json else outcome.output, stream)
 
 
 def count(number: int, noun: str) -> str:
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         versions=versions_of(job.swapper.pack.name, job.swapper.pack.version),
         finished=round(time.time(), 3),
     )
-    tell_outcome(args, outcome)
+    tell_outcome(args, sys.stdout, outcome)
 
 
 def tell_faces(args: argparse.Namespace) -> None:
@@ -137,7 +137,7 @@ def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
     elif args.jobs or args.out_dir:
         from utils.batch.command import run_batch
 
-        run_batch(args, partial(tell_outcome, args), partial(note, args))
+        run_batch(args, partial(tell_outcome, args, sys.stdout), partial(note, args))
     else:
         return None
     return code

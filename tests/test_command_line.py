@@ -21,7 +21,7 @@ from utils.marks import DIGITAL_SOURCE_TYPE
 from utils.one_swap import complete
 
 IMAGE = ("--image_to_image", "True")
-DONE, BAD_ARGUMENT, UNREADABLE, NO_FACE, MODEL_FILES, UNWRITABLE, INTERRUPTED = 0, 2, 3, 4, 5, 6, 130
+DONE, BAD_ARGUMENT, UNREADABLE, NO_FACE, MODEL_FILES, UNWRITABLE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 4, 5, 6, 10, 130
 OLD = b"what was here before"
 
 
@@ -307,10 +307,10 @@ def test_the_folder_script_keeps_names_and_photos(tmp_path, media):
     before = {path.name: path.read_bytes() for path in photos.iterdir()}
     assert subprocess.run([script, HOPPER, photos, photos], check=False, capture_output=True).returncode == BAD_ARGUMENT
     assert subprocess.run([script, HOPPER, photos, results], check=False, capture_output=True).returncode == DONE
-    assert sorted(path.name for path in results.iterdir()) == sorted(before)
+    assert sorted(path.name for path in results.iterdir()) == sorted([*before, "results.jsonl"])
     assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
     shutil.copy(media / "truncated.jpg", photos)
-    assert subprocess.run([script, HOPPER, photos, results], check=False, capture_output=True).returncode == UNREADABLE
+    assert subprocess.run([script, HOPPER, photos, results], check=False, capture_output=True).returncode == SOME_FAILED
     (tmp_path / "nothing").mkdir()
     assert (
         subprocess.run([script, HOPPER, tmp_path / "nothing", results], check=False, capture_output=True).returncode

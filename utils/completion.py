@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utils.errors import SwapError
 from utils.flags import build_parser
 from utils.version import __version__
 
 
 def completion(shell: str) -> str:
-    """The script that makes a shell complete the flags of `inference.py`.
+    """The script that makes a shell, `bash`, `zsh` or `tcsh`, complete the flags of `inference.py`."""
+    import shtab
 
-    Raises:
-        SwapError: if shtab is not installed.
-    """
-    try:
-        import shtab
-    except ModuleNotFoundError as error:
-        raise SwapError("completion needs the package shtab; 'pip install shtab'") from error
     parser = build_parser(__version__)
     for action in parser._actions:
         if action.type is Path or action.dest in ("source_paths", "target_faces_paths"):

@@ -47,7 +47,7 @@ def add_batch_flags(parser: argparse.ArgumentParser) -> None:
         "--out_dir",
         type=Path,
         metavar="DIR",
-        help="swap every target that a quoted pattern such as 'photos/*.jpg' names, and write the results here",
+        help="swap every target in a folder, or that a quoted pattern such as 'photos/*.jpg' names, and write the results here",
     )
     batch.add_argument(
         "--out_pattern",

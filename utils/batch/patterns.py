@@ -56,7 +56,7 @@ def _people(source_paths: Sequence[Sequence[Path]]) -> Iterator[Sequence[Path]]:
     """A pattern stands for several people, with one photo each."""
     for photos in source_paths:
         if len(photos) == 1:
-            yield from ((file,) for file in named_files(photos[0]))
+            yield from ((file,) for file in named_files(photos[0], WRITABLE_EXTENSIONS))
         else:
             yield photos
 
@@ -64,7 +64,8 @@ def _people(source_paths: Sequence[Sequence[Path]]) -> Iterator[Sequence[Path]]:
 def _targets(args: argparse.Namespace, flag: str) -> list[Path]:
     """Results of an earlier run are none, also where the pattern names them."""
     targets: list[Path] = []
-    for path in named_files(getattr(args, flag)):
+    extensions = WRITABLE_EXTENSIONS if flag == "target_image" else VIDEO_EXTENSIONS
+    for path in named_files(getattr(args, flag), extensions):
         if not path.resolve().is_relative_to(args.out_dir.resolve()):
             targets.append(path)
     if not targets:
@@ -74,12 +75,21 @@ def _targets(args: argparse.Namespace, flag: str) -> list[Path]:
     return targets
 
 
-def named_files(pattern: Path) -> list[Path]:
-    """The files that a pattern names, sorted; a file of this very name is itself, and `**` goes into folders.
+def named_files(pattern: Path, extensions: Sequence[str]) -> list[Path]:
+    """The files that a pattern names, sorted; a file of this very name is itself, a folder all in it, and `**` goes into folders.
+
+    Args:
+        pattern: as the user wrote it.
+        extensions: of the files that are taken from a folder.
 
     Raises:
         UnreadableInput: if there is none.
     """
+    if pattern.is_dir():
+        inside = [path for path in sorted(pattern.iterdir()) if path.suffix.lower() in extensions and path.is_file()]
+        if not inside:
+            raise UnreadableInput(f"{str(pattern)!r} holds no {', '.join(extensions)} file; give another folder")
+        return inside
     if pattern.exists():
         return [pattern]
     found = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207 - takes absolute patterns

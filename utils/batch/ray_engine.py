@@ -7,6 +7,7 @@ work folder. A long video is analysed by one actor; its segments are rendered by
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -47,6 +48,15 @@ def run_on_ray(
     Raises:
         BadArgument: if Ray is not installed, or does not answer.
     """
+    with contextlib.redirect_stdout(
+        sys.stderr
+    ):  # Ray prints about lost workers whenever it wants; stdout is for results
+        yield from _run(jobs, args, previous, tell)
+
+
+def _run(
+    jobs: Sequence[BatchJob], args: argparse.Namespace, previous: Previous, tell: Tell
+) -> Generator[Outcome, None, None]:
     ray = _connect(args)
     try:
         actors = _start_actors(ray, args)
