@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 
 import cv2
+import numpy as np
 import pytest
 from conftest import COLLINS, HOPPER, ROOT
 
@@ -22,6 +24,7 @@ from utils.batch.job_files import JobFlagParser, parts_of, read_jobs
 from utils.batch.results import DONE, Outcome, Results
 from utils.errors import BadArgument
 from utils.flags import build_parser
+from utils.inference.face_swapper import FaceSwapper
 
 SOME_FAILED, BAD_ARGUMENT, UNREADABLE = 10, 2, 3
 GOOD, BROKEN = 6, 2
@@ -288,3 +291,14 @@ def test_completion_knows_the_flags(command_line):
     assert "--out_pattern" in finished.stdout
     if shutil.which("bash"):
         assert subprocess.run(["bash", "-n"], input=finished.stdout, text=True, check=False).returncode == 0
+
+
+def test_several_threads_and_swappers_give_the_same_pixels(pack, swapper, hopper, collins):
+    source = swapper.identify(hopper, "hopper")
+    wanted, _ = swapper.swap_image(collins, [source])
+    other = FaceSwapper(pack, strength=0.5)
+    with ThreadPoolExecutor(3) as pool:
+        same = [pool.submit(swapper.swap_image, collins, [swapper.identify(hopper, "hopper")]) for _ in range(4)]
+        half = pool.submit(other.swap_image, collins, [source])
+    assert all(np.array_equal(one.result()[0], wanted) for one in same)
+    assert not np.array_equal(half.result()[0], wanted)
