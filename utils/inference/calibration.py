@@ -6,25 +6,19 @@ or winked. The difference hardly changes within a track: it is measured once, in
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from utils.inference.image_processing import crop_face, detect_faces, get_final_image
 from utils.inference.model_pack import ModelPack
-from utils.inference.records import Face, Identity, Image, Openings, Points, Treatment
+from utils.inference.records import Face, Identity, Image, Openings, Treatment
 
-SHIFTS_PX = ((2, 0), (0, 2))  # the landmarker's answer trembles with a face's place: medians over some
-ROUNDS = (0, 2)  # shifts looked at in each: the first takes away most of the difference, the second what is left of it
+ROUNDS = 2  # the first takes away most of the difference, the second what is left of it
 CLOSED = 0.12  # opening of an eye below which nothing can be learnt from it
 SMALLEST_PX = 64.0  # height of a face below which the landmarker's own error is larger than what is looked for
 AROUND = 1.5  # sides of the face's box on each side of its middle that are looked at
 LARGEST_STEP = 0.15  # of one round
-
-Measure = Callable[[Points], Openings]
 
 
 def match_openings(
@@ -43,18 +37,17 @@ def match_openings(
         Nothing at all where drawing otherwise made it worse; None if the frame cannot tell, as the face is not found again.
     """
     measure = pack.measure_openings
-    wanted = None if measure is None else _look(frame, face, pack, measure, len(SHIFTS_PX))
-    if measure is None or wanted is None:
+    if measure is None or face.landmarks is None:
         return None
+    wanted = np.array(astuple(measure(face.landmarks)))
     added, error = np.zeros(3), np.inf
-    for shifts in ROUNDS:
+    for _ in range(ROUNDS):
         aligned = crop_face(frame, face, pack, replace(treatment, strength=1.0, openings=Openings(*added)))
         result = get_final_image(frame, [aligned], pack.generator.generate([aligned], [identity]))
-        again = _find_again(result, face, pack)
-        found = None if again is None else _look(result, again, pack, measure, shifts)
-        if found is None:
+        found = _find_again(result, face, pack)
+        if found is None or found.landmarks is None:
             return None
-        missing = np.median(wanted[: shifts + 1], 0) - np.median(found, 0)
+        missing = wanted - astuple(measure(found.landmarks))
         if np.abs(missing).sum() > error:
             return Openings()
         error = np.abs(missing).sum()
@@ -89,19 +82,3 @@ def _find_again(image: Image, face: Face, pack: ModelPack) -> Face | None:
     if near is None or distance(near) > side / 2:
         return None
     return pack.landmarker.locate(image, Face(near.box + np.tile(origin, 2), near.score, near.keypoints + origin))
-
-
-def _look(image: Image, face: Face, pack: ModelPack, measure: Measure, shifts: int) -> NDArray[np.float64] | None:
-    """(1 + shifts, 3): how far open right eye, left eye and mouth of `face` are seen to be; None if it cannot be followed everywhere."""
-
-    def see(shift: tuple[int, int]) -> tuple[float, ...] | None:
-        assert face.landmarks is not None
-        moved = replace(face, box=face.box + np.tile(shift, 2), landmarks=face.landmarks + np.array([*shift, 0]))
-        found = None if pack.landmarker is None else pack.landmarker.locate(image, moved)
-        return None if found is None or found.landmarks is None else astuple(measure(found.landmarks))
-
-    if face.landmarks is None:
-        return None
-    with ThreadPoolExecutor() as beside:
-        moved = [openings for openings in beside.map(see, SHIFTS_PX[:shifts]) if openings is not None]
-    return np.array([astuple(measure(face.landmarks)), *moved]) if len(moved) == len(SHIFTS_PX[:shifts]) else None
