@@ -11,6 +11,7 @@ import pytest
 from coordinate_reg.attention_mesh import box_of_landmarks, keypoints_of_landmarks
 from coordinate_reg.mesh_points import CHEEKS
 from utils.inference.core import model_inference
+from utils.inference.face_swapper import FaceSwapper
 from utils.inference.frame_records import FrameRecord, RecordedFace, read_records, write_record
 from utils.inference.image_processing import find_faces
 from utils.inference.model_pack import FadeLimits
@@ -136,3 +137,11 @@ def test_a_misplaced_landmark_does_not_flash_and_a_gap_ends_the_run(face):
     assert np.abs(np.diff(strengths[:21])).max() < 0.03
     assert strengths[20] == 1
     assert strengths[21:] == [0] * 5
+
+
+def test_a_source_that_is_turned_farther_than_the_generator_swaps_is_told(pack, hopper, caplog):
+    FaceSwapper(pack).identify(hopper, "hopper.jpg")
+    assert not caplog.records
+    strict = replace(pack, fade_limits=replace(pack.fade_limits, yaw_deg=(0.0, 53.0)))
+    FaceSwapper(strict).identify(hopper, "hopper.jpg")
+    assert "'hopper.jpg' shows a head turned by" in caplog.text

@@ -18,6 +18,7 @@ from utils.inference.model_pack import ModelPack
 from utils.inference.plan import SwapCount, openings_chooser, plan_records
 from utils.inference.records import Composition, Identity, Image, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
+from utils.inference.steadying.fading import yaw_of
 from utils.inference.tracking.matching import cosine_similarities
 from utils.inference.tracking.tracks import Tracker
 from utils.inference.video.frame_files import (
@@ -81,7 +82,7 @@ class FaceSwapper:
         self.strength = strength
 
     def identify(self, image: Image, name: str) -> Identity:
-        """Who is in a photo: the largest face, with a warning if there are several.
+        """Who is in a photo: the largest face, with a warning if there are several, or if it is turned too far to show much.
 
         Args:
             image: (H, W, 3) BGR uint8.
@@ -97,6 +98,12 @@ class FaceSwapper:
         if len(faces) > 1:
             logger.warning(f"'{name}' shows {len(faces)} faces; the largest is taken")
         face = max(faces, key=lambda face: face.area)
+        limits = self.pack.fade_limits
+        turn_deg = abs(yaw_of(face, limits.cheeks))
+        if turn_deg > limits.yaw_deg[0]:
+            logger.warning(
+                f"'{name}' shows a head turned by {turn_deg:.0f} degrees; a more frontal photo gives a better result"
+            )
         return Identity(self.pack.embedder.embed(image, face), (View(image, face, name),))
 
     def combine(self, photos: Sequence[Identity]) -> Identity:
