@@ -18,11 +18,13 @@ import cv2
 import numpy as np
 import pytest
 from conftest import COLLINS, HOPPER, ROOT
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from utils.batch.flags import Shard
 from utils.batch.job_files import JobFlagParser, parts_of, read_jobs
 from utils.batch.results import DONE, Outcome, Results
-from utils.errors import BadArgument
+from utils.errors import BadArgument, SwapError
 from utils.flags import build_parser
 from utils.inference.face_swapper import FaceSwapper
 
@@ -212,6 +214,39 @@ def test_a_job_file_that_cannot_be_understood_is_refused_with_its_line_before_an
         without_twins(read_jobs(path, parser, parser.parse_args([])))
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+NAMES = st.sampled_from(["target_image", "out_image_name", "source_paths", "strength", "resume", "start", "crf", "x"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda some: st.lists(some, max_size=3),
+)
+
+
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
+@example(b"\xff")
+@example(b"[1]")
+@example(b"{}\n[]")
+def test_any_bytes_are_jobs_or_refused_in_one_line(tmp_path_factory, encoded):
+    read_or_refuse(tmp_path_factory, encoded)
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=5), min_size=1, max_size=3))
+def test_any_json_lines_are_jobs_or_refused_in_one_line(tmp_path_factory, records):
+    read_or_refuse(tmp_path_factory, "\n".join(map(json.dumps, records)).encode())
+
+
+def read_or_refuse(tmp_path_factory, encoded):
+    path = tmp_path_factory.getbasetemp() / "any_jobs"
+    path.write_bytes(encoded)
+    parser = build_parser("test", JobFlagParser)
+    try:
+        jobs = read_jobs(path, parser, parser.parse_args([]))
+    except SwapError as refused:
+        assert refused.exit_code in (BAD_ARGUMENT, UNREADABLE)
+        assert "\n" not in str(refused)
+    else:
+        assert all(job.args.target and job.args.out for job in jobs)
 
 
 def test_names_of_all_kinds_reach_the_flags(tmp_path):

@@ -68,7 +68,8 @@ def read_jobs(path: Path, parser: argparse.ArgumentParser, common: argparse.Name
             except SwapError as error:
                 raise BadArgument(f"line {number}: {error}") from error
     except BadArgument as error:
-        raise BadArgument(f"{_name(path)}: {error}") from error
+        one_line = str(error).replace("\n", "\\n").replace("\r", "\\r")
+        raise BadArgument(f"{_name(path)}: {one_line}") from error
     if not jobs:
         raise BadArgument(f"{_name(path)} holds no job; write one line for each, below a line with the names of flags")
     return jobs
