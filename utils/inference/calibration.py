@@ -14,10 +14,10 @@ from utils.inference.image_processing import crop_face, detect_faces, get_final_
 from utils.inference.model_pack import ModelPack
 from utils.inference.records import Face, Identity, Image, Openings, Treatment
 
-ROUNDS = 2  # the first takes away most of the difference, the second what is left of it
 CLOSED = 0.12  # opening of an eye below which nothing can be learnt from it
 SMALLEST_PX = 64.0  # height of a face below which the landmarker's own error is larger than what is looked for
 AROUND = 1.5  # sides of the face's box on each side of its middle that are looked at
+ROUNDS = 2  # the first takes away most of the difference, the second what is left of it
 LARGEST_STEP = 0.15  # of one round
 
 

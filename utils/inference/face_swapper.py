@@ -15,6 +15,7 @@ from utils.inference.core import Analysis, generate_faces, model_inference
 from utils.inference.frame_records import RECORD_FORMAT, FrameRecord
 from utils.inference.image_processing import find_faces
 from utils.inference.model_pack import ModelPack
+from utils.inference.overlap import one_after_another
 from utils.inference.plan import SwapCount, openings_chooser, plan_records
 from utils.inference.records import Composition, Identity, Image, View
 from utils.inference.request import SwapReport, SwapRequest, score_text, swap_report
@@ -146,14 +147,15 @@ class FaceSwapper:
         """
         request = SwapRequest(sources, persons, everybody, name)
         analysis = Analysis(self.pack, Tracker(self.pack.embedder, self.similarity_th))
-        seen = list(analysis.analyse([(0, image)]))
-        casting = request.cast(analysis, self.pack.detector.det_thresh)
-        tracks, size = analysis.tracker.tracks, (image.shape[1], image.shape[0])
-        choose = openings_chooser(self.pack, sources, lambda _: image, size)
-        (record,) = plan_records(seen, tracks, casting, self.pack, size, choose)
         count = SwapCount()
-        count.add(record)
-        result = next(model_inference([(image, record)], self.pack, sources, self.batch_size, self.strength))
+        with one_after_another():  # of a single picture no stage has anything to do ahead
+            seen = list(analysis.analyse([(0, image)]))
+            casting = request.cast(analysis, self.pack.detector.det_thresh)
+            tracks, size = analysis.tracker.tracks, (image.shape[1], image.shape[0])
+            choose = openings_chooser(self.pack, sources, lambda _: image, size)
+            (record,) = plan_records(seen, tracks, casting, self.pack, size, choose)
+            count.add(record)
+            result = next(model_inference([(image, record)], self.pack, sources, self.batch_size, self.strength))
         return result, swap_report(analysis, casting, count, name)
 
     def swap_video(
