@@ -17,7 +17,7 @@ from threading import Thread
 import cv2
 import numpy as np
 import pytest
-from conftest import COLLINS, HOPPER, ROOT
+from conftest import COLLINS, COLLINS_CLIP, HOPPER, ROOT
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -247,6 +247,16 @@ def read_or_refuse(tmp_path_factory, encoded):
         assert "\n" not in str(refused)
     else:
         assert all(job.args.target and job.args.out for job in jobs)
+
+
+def test_a_sequence_of_pictures_that_is_there_is_not_made_again(command_line, tmp_path):
+    jobs = tmp_path / "jobs.jsonl"
+    job = {"target_video": str(COLLINS_CLIP), "out_video_name": f"{tmp_path}/shot/%03d.png", "end": "3f"}
+    jobs.write_text(json.dumps(job), encoding="utf-8")
+    assert command_line("--jobs", jobs).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "shot").iterdir()) == ["001.png", "002.png", "003.png"]
+    again = command_line("--jobs", jobs)
+    assert (again.returncode, again.stdout) == (0, ""), again.stderr
 
 
 def test_names_of_all_kinds_reach_the_flags(tmp_path):

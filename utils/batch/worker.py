@@ -20,6 +20,7 @@ from utils.files import TEMPORARY_PREFIX, name_digest, remove_stale_partials, wr
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.model_pack import ModelPack
 from utils.inference.records import Identity
+from utils.inference.video.pictures import is_sequence
 from utils.inference.video.swap import Rendering
 from utils.locks import claimed
 from utils.one_swap import Job, identify_people, make_swapper, read_target_picture, swap
@@ -130,6 +131,8 @@ def is_current(args: argparse.Namespace, previous: Outcome | None) -> bool:
     inputs = [args.target, *chain(*args.source_paths, *args.target_faces_paths)]
     try:
         newest = max(path.stat().st_mtime_ns for path in inputs)
+        if is_sequence(args.out):  # a name for many files: only the results know when they were made
+            return previous is not None and args.out.parent.is_dir() and previous.finished * 1e9 > newest
         return bool(args.out.stat().st_mtime_ns > newest)
     except OSError:  # something is not there: doing the job will say what
         return False
