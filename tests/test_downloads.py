@@ -550,7 +550,7 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path):
 
 
 def test_a_lock_file_that_its_holder_removed_meanwhile_is_not_held(tmp_path, monkeypatch):
-    original, calls = locks._try_lock, []
+    original, calls = locks.try_lock, []
 
     def slow(handle):
         calls.append(handle)
@@ -558,7 +558,7 @@ def test_a_lock_file_that_its_holder_removed_meanwhile_is_not_held(tmp_path, mon
             (tmp_path / ".x.lock").unlink()
         return original(handle)
 
-    monkeypatch.setattr(locks, "_try_lock", slow)
+    monkeypatch.setattr(locks, "try_lock", slow)
     with exclusive(tmp_path / "x"):
         assert (tmp_path / ".x.lock").exists()
     assert len(calls) == 2

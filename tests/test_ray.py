@@ -46,6 +46,29 @@ def descendants_of(pid):
     return names
 
 
+def test_photos_on_ray_are_those_of_one_process_and_a_broken_one_is_reported(command_line, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(COLLINS.read_bytes())
+    (tmp_path / "in" / "b.png").write_bytes(b"no picture")
+    flags = (
+        f"--source_paths={HOPPER}",
+        f"--target_image={tmp_path / 'in'}",
+        f"--out_dir={out}",
+        "--out_pattern={target}",
+    )
+    finished = command_line(*flags, "--engine=ray", "--workers=1", "--json")
+    assert finished.returncode == 10, finished.stderr
+    (told,) = (json.loads(line) for line in finished.stdout.splitlines())
+    assert (told["output"], told["faces"]) == (f"{out}/a.png", 1)
+    assert "b.png' is not a picture" in finished.stderr
+    on_ray = (out / "a.png").read_bytes()
+    assert command_line(*flags).stdout == "", "what Ray has made is there"
+    assert command_line(*flags, "--overwrite").returncode == 10
+    assert (out / "a.png").read_bytes() == on_ray
+
+
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing_and_the_frames_are_those_of_one_process(command_line, tmp_path):
     clip = tmp_path / "clip.mkv"
     loop = [
