@@ -24,6 +24,7 @@ from utils.one_swap import PIPE, complete, load_models, prepare, swap
 from utils.pack_flags import choose_pack, ghost_options
 from utils.process import INTERRUPTED, leave, prepare_process
 from utils.progress import no_progress, show_progress
+from utils.provenance.flags import refuse_provenance_flags
 from utils.version import __version__
 from utils.video_flags import refuse_output_flags
 
@@ -107,6 +108,15 @@ def tell_faces(args: argparse.Namespace) -> None:
         tell_result(line)
 
 
+def tell_marks(args: argparse.Namespace) -> int:
+    """Say what marks a file carries; the exit code says it, too."""
+    from utils.provenance.verify import verify
+
+    findings = verify(args.verify, args.c2pa_trust)
+    tell_result(findings.to_json() if args.json else "\n".join(findings.lines()))
+    return findings.exit_code
+
+
 def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
     """Do what flags ask for instead of one swap; the exit code, or None if they ask for nothing."""
     code = 0
@@ -124,6 +134,8 @@ def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
         raise BadArgument("--compare is for --benchmark; leave it out")
     elif args.list_faces:
         tell_faces(args)
+    elif args.verify:
+        code = tell_marks(args)
     elif args.doctor:
         from utils.doctor import report
 
@@ -157,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
     try:
         refuse_batch_flags(args)
+        refuse_provenance_flags(args)
         ended = run_instead(args, argv)
         if ended is not None:
             return ended

@@ -17,8 +17,8 @@ from conftest import COLLINS, COLLINS_CLIP, HOPPER, ROOT
 from PIL import Image as PillowImage
 
 from utils.flags import build_parser
-from utils.marks import DIGITAL_SOURCE_TYPE
 from utils.one_swap import complete
+from utils.provenance.marks import DIGITAL_SOURCE_TYPE
 
 IMAGE = ("--image_to_image", "True")
 DONE, BAD_ARGUMENT, UNREADABLE, NO_FACE, MODEL_FILES, UNWRITABLE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 4, 5, 6, 10, 130

@@ -21,7 +21,7 @@ from utils.inference.video.frame_files import (
 )
 from utils.inference.video.options import VideoOptions
 from utils.inference.video_processing import get_frames, read_video
-from utils.marks import DIGITAL_SOURCE_TYPE
+from utils.provenance.marks import DIGITAL_SOURCE_TYPE
 
 PART = ("--start", "40f", "--end", "44f")
 NAMES = [f"{number:06d}.png" for number in range(1, 5)]

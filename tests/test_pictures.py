@@ -10,9 +10,9 @@ from PIL import Image as PillowImage
 from PIL import ImageCms, ImageOps
 
 from utils.errors import BadArgument, UnreadableInput
-from utils.marks import DIGITAL_SOURCE_TYPE
 from utils.picture_codecs import StoredPicture
 from utils.pictures import UPRIGHT_TURNS, Picture, put_back, read_picture, to_bgr, write_picture
+from utils.provenance.marks import DIGITAL_SOURCE_TYPE
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

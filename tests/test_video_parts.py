@@ -64,7 +64,7 @@ def process(source: Path, out: Path, options: VideoOptions) -> int:
         segments.append(out.with_name(f"{out.stem}.{first}.part"))
         planes = (encodable(frame, None, video, encoding) for frame in wanted[first : first + 17])
         write_segment(planes, segments[-1], timeline.video, encoding)
-    get_final_video(segments, timeline.times, timeline.video, out, "")
+    get_final_video(segments, timeline.times, timeline.video, out)
     return len(frames)
 
 

@@ -21,7 +21,7 @@ from utils.inference.video.options import Moment, VideoOptions
 from utils.inference.video.parts import show_at
 from utils.inference.video.pictures import numbered, result_numbers, sequence_files
 from utils.inference.video_processing import get_frames, read_target
-from utils.marks import DIGITAL_SOURCE_TYPE
+from utils.provenance.marks import DIGITAL_SOURCE_TYPE
 
 DURATIONS_MS = [40, 80, 120, 40, 200]
 

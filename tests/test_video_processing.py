@@ -61,7 +61,7 @@ def process(
         segments.append(out.with_name(f"{out.stem}.{len(segments)}.part"))
         planes = (encodable(frame, None, video, encoding) for frame in chunk)
         assert write_segment(planes, segments[-1], video, encoding) == len(chunk)
-    get_final_video(segments, times, video, out, "face swapped (test)")
+    get_final_video(segments, times, video, out)
     return times, segments
 
 
@@ -418,10 +418,10 @@ def test_wrong_frames_and_counts_are_defects(clips, tmp_path):
     write_segment(grey(160, 120, 5), tmp_path / "segment", video, H264)
     for times in ([0, 512, 1024, 1536], [0, 512, 1024, 1536, 2048, 2560]):
         with pytest.raises(ValueError, match="frames"):
-            get_final_video([tmp_path / "segment"], times, video, tmp_path / "out.mp4", "")
+            get_final_video([tmp_path / "segment"], times, video, tmp_path / "out.mp4")
         assert not (tmp_path / "out.mp4").exists()
     with pytest.raises(UnwritableOutput, match="none"):
-        get_final_video([tmp_path / "segment"], [0, 512, 1024, 1536, 2048], video, tmp_path / "none" / "out.mp4", "")
+        get_final_video([tmp_path / "segment"], [0, 512, 1024, 1536, 2048], video, tmp_path / "none" / "out.mp4")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
@@ -442,7 +442,7 @@ def frames():
         yield encodable(frame, None, video, encoding)
 encoding = choose_encoding(out)
 write_segment(frames(), out.with_suffix(".part"), video, encoding)
-get_final_video([out.with_suffix(".part")], times, video, out, "")
+get_final_video([out.with_suffix(".part")], times, video, out)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
     peaks = []

@@ -14,3 +14,19 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return value
+
+
+def strict_bool(text: str) -> bool:
+    """Parse True or False, in any case, and nothing else.
+
+    >>> strict_bool("false"), strict_bool("True")
+    (False, True)
+    """
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither True nor False")
+    return text.lower() == "true"
+
+
+def add_bool(group: argparse._ArgumentGroup, flag: str, default: bool | None, text: str) -> None:
+    """Add a flag that takes True or False; bare it means True."""
+    group.add_argument(flag, type=strict_bool, nargs="?", const=True, default=default, metavar="True|False", help=text)

@@ -10,8 +10,9 @@ from models.packs import DEFAULTS, MIN_FACE_PX
 from utils.batch.flags import add_batch_flags
 from utils.benchmark.flags import add_benchmark_flags
 from utils.devices import PRECISIONS, is_device_name
-from utils.flag_types import positive_int
+from utils.flag_types import add_bool, positive_int
 from utils.model_files.flags import add_weight_flags
+from utils.provenance.flags import add_provenance_flags
 from utils.video_flags import add_video_flags
 
 LARGEST_STRIDE_PX = 32  # of SCRFD's maps; anything else breaks its grid of anchors
@@ -23,22 +24,13 @@ EXIT_CODES = """exit codes:
   4    no face found, or the chosen person is never seen
   5    model files are missing or damaged
   6    the output cannot be written
+  7    --verify: the file is not marked as altered by AI
+  8    --verify: the file was changed after it was signed
   10   some of many jobs failed, the others are done
   130  interrupted
   1    anything else
 
 The path of the result is printed to stdout, everything else to stderr."""
-
-
-def strict_bool(text: str) -> bool:
-    """Parse True or False, in any case, and nothing else.
-
-    >>> strict_bool("false"), strict_bool("True")
-    (False, True)
-    """
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"'{text}' is neither True nor False")
-    return text.lower() == "true"
 
 
 def number_between(low: float, high: float) -> Callable[[str], float]:
@@ -80,11 +72,6 @@ def photos_of_person(text: str) -> tuple[Path, ...]:
     if not all(parts):
         raise argparse.ArgumentTypeError(f"'{text}' has an empty name beside a plus sign")
     return tuple(Path(part) for part in parts)
-
-
-def add_bool(group: argparse._ArgumentGroup, flag: str, default: bool | None, text: str) -> None:
-    """Add a flag that takes True or False; bare it means True."""
-    group.add_argument(flag, type=strict_bool, nargs="?", const=True, default=default, metavar="True|False", help=text)
 
 
 def device_name(text: str) -> str:
@@ -184,6 +171,7 @@ def build_parser(
     )
     add_video_flags(parser)
     add_batch_flags(parser)
+    add_provenance_flags(parser)
 
     models = parser.add_argument_group("models")
     models.add_argument(

@@ -19,6 +19,7 @@ from utils.files import refuse_to_overwrite
 from utils.inference.stopwatch import stage
 from utils.pack_flags import choose_pack, ghost_options
 from utils.progress import Progress, no_progress, show_progress
+from utils.provenance.flags import marking_of
 from utils.video_flags import video_options
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def make_swapper(args: argparse.Namespace, pack: ModelPack, progress: Progress) 
     """What swaps with the settings of the flags; costs nothing beside the models."""
     from utils.inference.face_swapper import FaceSwapper
 
-    return FaceSwapper(pack, args.similarity_th, args.batch_size, args.min_face, args.strength, progress)
+    settings = (args.similarity_th, args.batch_size, args.min_face, args.strength)
+    return FaceSwapper(pack, *settings, progress, marking_of(args))
 
 
 def identify_people(swapper: FaceSwapper, people: Sequence[Sequence[Path]]) -> list[Identity]:
@@ -154,6 +156,7 @@ class Job:
 def prepare(args: argparse.Namespace, tell: Tell) -> Job:
     """Load the models, and the photos that the flags name; see `load_models`."""
     check_out(args)
+    marking_of(args)  # before the work: a certificate that is refused
     picture = read_target_picture(args)
     beside = ThreadPoolExecutor(1)
     loading = beside.submit(load_models, args, tell)  # beside the imports
@@ -178,8 +181,8 @@ def swap(args: argparse.Namespace, job: Job, elsewhere: Elsewhere | None = None)
         return swap_video(args.target, args.out, job.sources, job.persons, everybody, args.resume, options, elsewhere)
     result, report = job.swapper.swap_image(job.picture.bgr, job.sources, job.persons, str(args.target), everybody)
     if args.out == PIPE:
-        sys.stdout.buffer.write(encode_result(Path("stdout.png"), job.picture, result))
+        sys.stdout.buffer.write(encode_result(Path("stdout.png"), job.picture, result, job.swapper.marking))
         sys.stdout.buffer.flush()
     else:
-        write_picture(args.out, job.picture, result)
+        write_picture(args.out, job.picture, result, job.swapper.marking)
     return report

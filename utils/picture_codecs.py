@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from utils import marks
 from utils.errors import UnreadableInput, UnwritableOutput
 from utils.inference.records import Image
+from utils.provenance import marks
 
 Pixels: TypeAlias = NDArray[Any]  # uint8 or uint16; (H, W), (H, W, 3) or (H, W, 4)
 
@@ -42,7 +42,7 @@ class StoredPicture:
         pixels: as stored, before the orientation is applied; BGR or BGRA order.
         orientation: EXIF orientation, 1 to 8.
         icc: colour profile that describes `pixels`, or None.
-        exif: EXIF block (without its thumbnail, which would show the original face, and without GPS), or None.
+        exif: EXIF block (without its thumbnail, which would show the original face), or None.
     """
 
     pixels: Pixels
@@ -79,13 +79,19 @@ def to_eight_bit(pixels: Pixels) -> Image:
     return np.round(pixels / 257.0).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
 
 
-def encode_picture(picture: StoredPicture, path: Path) -> bytes:
+def encode_picture(picture: StoredPicture, path: Path, keep_gps: bool = False) -> bytes:
     """Encode in the format of the extension of `path`, with the marks; PNG for an extension that is not one of JPEG, WebP or TIFF.
+
+    Args:
+        picture: see there.
+        path: for messages, too.
+        keep_gps: whether the EXIF block keeps the place.
 
     Raises:
         UnwritableOutput: if the encoder refuses.
     """
     extension, pixels = path.suffix.lower(), picture.pixels
+    picture = replace(picture, exif=_exif_to_write(picture.exif, picture.orientation, keep_gps))
     if extension in (".tif", ".tiff"):
         return _encode_tiff(picture)
     if extension in (".jpg", ".jpeg"):
@@ -160,29 +166,30 @@ def _decode_tiff(encoded: bytes) -> Pixels | None:
 
 
 def _clean_exif(block: bytes | None) -> tuple[bytes | None, int]:
-    """The EXIF block without thumbnail and GPS, and the orientation; a block that cannot be read is left out."""
+    """The EXIF block without thumbnail, and the orientation; a block that cannot be read is left out."""
     if not block:
         return None, 1
     exif = PillowImage.Exif()
     try:
         exif.load(block)
         orientation = int(exif.get(EXIF_ORIENTATION, 1))
-        if EXIF_GPS in exif:
-            del exif[EXIF_GPS]
         cleaned = exif.tobytes().removeprefix(b"Exif\0\0")
     except Exception:  # Pillow lets errors of many kinds through on hostile blocks; the pixels are what matters
         return None, 1
     return cleaned, orientation if orientation in ORIENTATIONS else 1
 
 
-def _exif_with_orientation(block: bytes | None, orientation: int) -> bytes | None:
+def _exif_to_write(block: bytes | None, orientation: int, keep_gps: bool) -> bytes | None:
     """The block with this orientation, which the file that it came from may have stored elsewhere; None if there is nothing to say."""
     exif = PillowImage.Exif()
     if block:
         exif.load(block)
-    if exif.get(EXIF_ORIENTATION, 1) == orientation:
+    shows_place = EXIF_GPS in exif and not keep_gps
+    if exif.get(EXIF_ORIENTATION, 1) == orientation and not shows_place:
         return block
     exif[EXIF_ORIENTATION] = orientation
+    if shows_place:
+        del exif[EXIF_GPS]
     return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
@@ -209,7 +216,7 @@ def _imencode(
     path: Path, extension: str, pixels: Pixels, picture: StoredPicture, options: Sequence[int], xmp: bytes | None = None
 ) -> bytes:
     blocks = [
-        (cv2.IMAGE_METADATA_EXIF, _exif_with_orientation(picture.exif, picture.orientation)),
+        (cv2.IMAGE_METADATA_EXIF, picture.exif),
         (cv2.IMAGE_METADATA_XMP, xmp),
         (cv2.IMAGE_METADATA_ICCP, picture.icc),
     ]

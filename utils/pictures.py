@@ -1,7 +1,7 @@
 """Picture files in and out, without losing what the swap does not touch.
 
 A picture is swapped as upright 8-bit BGR. When it is written, only the pixels that changed are put back into the pixels as they were
-stored: 16-bit depth, alpha, grey, colour profile and orientation stay. Every written picture carries the marks of `utils.marks`.
+stored: 16-bit depth, alpha, grey, colour profile and orientation stay. Every written picture carries the marks of `utils.provenance`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from utils.errors import BadArgument, UnreadableInput
 from utils.files import finished_file
 from utils.inference.records import Image
 from utils.picture_codecs import Pixels, StoredPicture, decode_picture, encode_picture, is_animated, to_eight_bit
+from utils.provenance.label import put_label
+from utils.provenance.marking import DEFAULT_MARKING, Marking
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +41,11 @@ UPRIGHT_TURNS = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture file: upright (H, W, 3) BGR uint8, on which the pipeline works, and what the file holds."""
+    """A decoded picture file: upright (H, W, 3) BGR uint8, on which the pipeline works, what the file holds, and the file itself."""
 
     bgr: Image
     stored: StoredPicture
+    encoded: bytes = b""
 
 
 def check_picture_extension(path: Path) -> None:
@@ -87,25 +90,36 @@ def open_picture(encoded: bytes, path: Path) -> Picture:
             f"{str(path)!r} is {width}x{height} pixels, too small to show a face; use another picture"
         )
     upright = _turn(to_bgr(stored.pixels), *UPRIGHT_TURNS[stored.orientation])
-    return Picture(np.ascontiguousarray(upright), stored)
+    return Picture(np.ascontiguousarray(upright), stored, encoded)
 
 
-def write_picture(path: Path, picture: Picture, result: Image) -> None:
-    """Write `result`, an altered copy of `picture.bgr`, in the format that the name asks for, with marks, through the finisher.
+def write_picture(path: Path, picture: Picture, result: Image, marking: Marking = DEFAULT_MARKING) -> None:
+    """Write a swapped picture with its marks, signed, through the finisher.
+
+    Args:
+        path: its extension chooses the format.
+        picture: the original.
+        result: an altered copy of `picture.bgr`.
+        marking: which marks it gets beside those that every output has.
 
     Raises:
         BadArgument: if the extension is not one of `WRITABLE_EXTENSIONS`.
         UnwritableOutput: if the file cannot be written.
     """
     check_picture_extension(path)
-    encoded = encode_result(path, picture, result)
+    encoded = encode_result(path, picture, result, marking)
     with finished_file(path) as temporary:
         temporary.write_bytes(encoded)
 
 
-def encode_result(path: Path, picture: Picture, result: Image) -> bytes:
+def encode_result(path: Path, picture: Picture, result: Image, marking: Marking) -> bytes:
     """The file that `write_picture` writes."""
-    return encode_picture(replace(picture.stored, pixels=put_back(picture, result)), path)
+    from utils.provenance.manifest import sign_picture
+
+    if marking.label:
+        result = put_label(result, None).put_on(result)
+    altered = replace(picture.stored, pixels=put_back(picture, result))
+    return sign_picture(encode_picture(altered, path, marking.keep_gps), picture.encoded, marking)
 
 
 def to_bgr(pixels: Pixels) -> Image:

@@ -1,3 +1,4 @@
-"""The version of the tool."""
+"""The name and the version of the tool."""
 
+TOOL_NAME = "ghost-face-swap"
 __version__ = "0.1.0"

@@ -18,7 +18,7 @@ from utils.one_swap import PIPE, check_out, complete
 PEOPLE_FLAGS = ("source_paths", "target_faces_paths")
 PATH_FLAGS = ("target_image", "target_video", "out_image_name", "out_video_name", "keep_frames", "matte")
 OTHER_FLAGS = (
-    *("image_to_image", "resume", "swap", "similarity_th", "min_face", "strength"),
+    *("image_to_image", "resume", "swap", "similarity_th", "min_face", "strength", "label", "keep_gps"),
     *("start", "end", "in_fps", "out_fps", "codec", "crf"),
 )
 JOB_FLAGS = (*PEOPLE_FLAGS, *PATH_FLAGS, *OTHER_FLAGS)

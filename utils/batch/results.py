@@ -19,6 +19,7 @@ from utils.version import __version__
 DONE, SKIPPED, FAILED, BUSY = "done", "skipped", "failed", "busy"
 WHAT_SHAPES_A_RESULT = (
     *("image_to_image", "swap", "similarity_th", "det_thresh", "min_face", "strength", "video_options"),
+    *("label", "keep_gps", "c2pa_cert"),
     *("pack", "device", "batch_size", *GHOST_FLAGS),
 )
 

@@ -30,7 +30,6 @@ from utils.inference.video_processing import (
     read_target,
     write_segment,
 )
-from utils.marks import VIDEO_COMMENT
 
 EAGER = Placement(torch.device("cpu"), torch.float32, ("CPUExecutionProvider",))
 
@@ -87,5 +86,5 @@ def swap_video(target: Path, out: Path, pack: ModelPack, source: Identity, optio
     segment = out.with_name("straightforward.mp4")
     planes = (encodable(stored[0], Patch(0, 0, result), video, encoding) for result in results)
     write_segment(planes, segment, video, encoding)
-    get_final_video([segment], pts, video, out, VIDEO_COMMENT)
+    get_final_video([segment], pts, video, out)
     return len(pts)

@@ -33,13 +33,14 @@ from utils.inference.video.frame_files import (
 )
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import show_at
-from utils.inference.video.pictures import result_numbers, target_files
+from utils.inference.video.pictures import only_file, result_numbers, target_files
 from utils.inference.video.rendering import encoding_for
+from utils.inference.video.signing import mark_video
 from utils.inference.video.swap import Elsewhere, Rendering, analyse_video, plan_video, render_segments
 from utils.inference.video.workspace import open_workspace
 from utils.inference.video_processing import VideoInfo, get_final_video, read_target
-from utils.marks import VIDEO_COMMENT
 from utils.progress import Progress, no_progress
+from utils.provenance.marking import DEFAULT_MARKING, Marking
 from utils.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class FaceSwapper:
         min_face_px: float | None = None,
         strength: float = 1.0,
         progress: Progress = no_progress,
+        marking: Marking = DEFAULT_MARKING,
     ) -> None:
         """Take over the loaded models.
 
@@ -73,6 +75,7 @@ class FaceSwapper:
             min_face_px: height of a face's box below which it is left as it is; None for the pack's own.
             strength: in [0, 1], how much of a swap is shown: 0 gives the original.
             progress: shows long work.
+            marking: how outputs are marked, beside what every output carries.
         """
         if min_face_px is not None:
             pack = replace(pack, fade_limits=replace(pack.fade_limits, min_face_px=min_face_px))
@@ -81,6 +84,7 @@ class FaceSwapper:
         self.batch_size = batch_size
         self._progress = progress
         self.strength = strength
+        self.marking = replace(marking, pack=f"{pack.name} {pack.version}")
 
     def identify(self, image: Image, name: str) -> Identity:
         """Who is in a photo: the largest face, with a warning if there are several, or if it is turned too far to show much.
@@ -208,7 +212,8 @@ class FaceSwapper:
             begin_publishing(files, workspace.folder)
             if encoding is not None:
                 with finished_file(out) as unfinished:
-                    get_final_video(segments, timeline.times, timeline.video, unfinished, VIDEO_COMMENT)
+                    get_final_video(segments, timeline.times, timeline.video, unfinished, self.marking.keep_gps)
+                    mark_video(unfinished, out, only_file(video), self.marking)
             publish_frames([segment.with_suffix("") for segment in segments], files)
         return swap_report(analysis, casting, count, str(target))
 
@@ -224,12 +229,13 @@ class FaceSwapper:
         def generate(frames: Iterator[tuple[Image, FrameRecord]]) -> Iterator[Composition]:
             return generate_faces(frames, self.pack, sources, self.batch_size, self.strength)
 
-        render_segments(rendering, numbers, generate, self._progress)
+        render_segments(rendering, numbers, generate, self.marking, self._progress)
 
     def _fingerprint(self, request: SwapRequest, video: VideoInfo, out: Path, options: VideoOptions) -> str:
         """Text that differs whenever the result of a video could."""
         pack = (self.pack.name, self.pack.version, self.pack.settings, self.pack.fade_limits)
         settings = (*pack, self.similarity_th, self.batch_size, self.strength, options)
+        marks = (self.marking.label, self.marking.keep_gps)
         states = [(str(path.absolute()), path.stat()) for path in target_files(video)]
         files = [(path, status.st_size, status.st_mtime_ns) for path, status in states]
-        return repr((__version__, RECORD_FORMAT, settings, files, out.suffix.lower(), request.digest()))
+        return repr((__version__, RECORD_FORMAT, settings, marks, files, out.suffix.lower(), request.digest()))

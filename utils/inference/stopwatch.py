@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 STAGES = (
     *("start-up", "decode", "cuts", "detect", "landmarks", "embed", "lay flat", "plan"),
-    *("align", "generate", "mask", "blend", "encode"),
+    *("align", "generate", "mask", "blend", "encode", "sign"),
 )
 """In the order in which a frame goes through them."""
 

@@ -18,8 +18,10 @@ from utils.inference.video.pixels import StoredFrame
 from utils.inference.video.probing import check_video_extension
 from utils.picture_codecs import StoredPicture, encode_picture
 from utils.pictures import check_picture_extension, put_back
+from utils.provenance.marking import Marking
 
 NAME = Path("%06d.png")
+RESULTS = ("sequence", "frames")  # kinds of pictures that show the result; the others are layers for compositing
 BEGUN_NAME = "publishing"  # in the work folder: from here on, what lies in the places is this run's own
 
 
@@ -174,9 +176,15 @@ def _check_parent(folder: Path | None) -> None:
 
 
 def stage_frame(
-    position: int, original: StoredFrame, composition: Composition, result: Image, segment: Path, files: FrameFiles
+    position: int,
+    original: StoredFrame,
+    composition: Composition,
+    result: Image,
+    segment: Path,
+    files: FrameFiles,
+    marking: Marking,
 ) -> None:
-    """Write the pictures of one frame into the folder of its segment.
+    """Write the pictures of one frame into the folder of its segment; those of the result are signed.
 
     Args:
         position: of the frame in the result, from 0 on.
@@ -185,7 +193,10 @@ def stage_frame(
         result: (H, W, 3) BGR uint8, the final picture.
         segment: folder; made if it is not there.
         files: says what is written.
+        marking: see there.
     """
+    from utils.provenance.manifest import sign_picture
+
     pictures = {"frames": StoredPicture(result)}
     if files.sequence is not None:
         stored = original.picture
@@ -196,7 +207,9 @@ def stage_frame(
         pictures |= {"face": StoredPicture(faces), "mask": StoredPicture(matte)}
     for kind, target in files.targets.items():
         path = segment / kind / numbered(target, files.numbers[position]).name
-        encoded = encode_picture(pictures[kind], path)
+        encoded = encode_picture(pictures[kind], path, marking.keep_gps)
+        if kind in RESULTS:  # of a whole video as target, each frame would have to be validated anew
+            encoded = sign_picture(encoded, b"" if original.picture is None else original.picture.encoded, marking)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encoded)

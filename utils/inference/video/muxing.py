@@ -8,8 +8,9 @@ from __future__ import annotations
 import heapq
 import logging
 import math
+import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,7 @@ from utils.inference.video.probing import (
 )
 from utils.inference.video.sound import MATROSKA_MUXERS, add_audio_from_another_video, kept_tags
 from utils.inference.video.subtitles import add_chapters, add_subtitles
+from utils.provenance.marks import VIDEO_TAGS
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +39,18 @@ logger = logging.getLogger(__name__)
 MAX_MOVIE_TIMESCALE = 10_000_000
 # Tags that describe the old container and not the film.
 FOREIGN_TAGS = frozenset(
-    {"major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration", "comment"}
+    {
+        *("major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration"),
+        *(tag.lower() for tag in VIDEO_TAGS),
+    }
 )
-PLACE_TAG = "location"  # part of the names of all tags that say where a film was taken; that is not passed on
+PLACE_TAG = "location"  # part of the names of all tags that say where a film was taken
+ISO_6709 = re.compile(r"[+-]\d+(\.\d*)?[+-]\d+")
 
 
-def _is_foreign(tag: str) -> bool:
-    return tag in FOREIGN_TAGS or PLACE_TAG in tag
-
-
-def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoInfo, out: Path, comment: str) -> None:
+def get_final_video(
+    segments: Sequence[Path], pts: Sequence[int], video: VideoInfo, out: Path, keep_gps: bool = False
+) -> None:
     """Join encoded segments, time every frame as in the original, and add the original's sound tracks.
 
     Args:
@@ -54,7 +58,7 @@ def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoIn
         pts: time stamp of every frame in units of `video.time_base`, strictly rising, as `get_target` yielded them.
         video: the original.
         out: the file to write; its extension chooses the container.
-        comment: text for the metadata field of that name.
+        keep_gps: whether the place where the film was taken is passed on.
 
     Raises:
         BadArgument: if the extension of `out` is not that of a video.
@@ -75,7 +79,9 @@ def get_final_video(segments: Sequence[Path], pts: Sequence[int], video: VideoIn
             picture.codec_context.codec_tag = "hvc1"  # the only one that Apple's players take
         packets = _video_packets(segments, times, video, picture, _duration(video, original, times))
         others = [] if original is None else _add_the_rest(original, output, picture, video, out.parent, resources)
-        output.metadata["comment"] = comment
+        output.metadata.update(VIDEO_TAGS)
+        if original is not None and keep_gps:
+            output.metadata.update(_place(original.metadata))
         for packet in heapq.merge(packets, *others, key=_decode_time_s):
             output.mux(packet)
 
@@ -87,11 +93,18 @@ def _add_the_rest(
     shown = video_stream(original, video.path)
     picture.metadata.update(kept_tags(shown))
     picture.disposition = shown.disposition
-    output.metadata.update({key: text for key, text in original.metadata.items() if not _is_foreign(key.lower())})
+    kept = {key: text for key, text in original.metadata.items() if key.lower() not in FOREIGN_TAGS}
+    output.metadata.update({key: text for key, text in kept.items() if PLACE_TAG not in key.lower()})
     add_chapters(original, output, video)
     sound = add_audio_from_another_video(original, output, video)
     workspace = resources.enter_context(tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder))
     return [*sound, *add_subtitles(output, video, Path(workspace), resources)]
+
+
+def _place(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Where a film was taken, under the name that is written in every container, whatever the phone called it."""
+    places = [text for key, text in metadata.items() if PLACE_TAG in key.lower() and ISO_6709.match(text)]
+    return {PLACE_TAG: places[0]} if places else {}
 
 
 def _duration(video: VideoInfo, original: Any, times: Sequence[int]) -> int | None:

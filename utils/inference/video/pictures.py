@@ -120,6 +120,11 @@ def target_files(video: VideoInfo) -> list[Path]:
     return [path for _, path in sequence_files(video.path)] if video.container == PICTURE_FILES else [video.path]
 
 
+def only_file(video: VideoInfo) -> Path | None:
+    """The file that a video is read from, if it is one."""
+    return None if video.container == PICTURE_FILES else video.path
+
+
 def result_numbers(video: VideoInfo, pts: Sequence[int], count: int) -> Sequence[int]:
     """What the pictures of a result are called: as their originals are; counted on from the first one at another rate, else from 1 on.
 

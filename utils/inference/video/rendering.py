@@ -23,6 +23,8 @@ from utils.inference.video.options import VideoOptions
 from utils.inference.video.pixels import StoredFrame, encodable
 from utils.inference.video.probing import VideoInfo
 from utils.inference.video.workspace import publish
+from utils.provenance.label import put_label
+from utils.provenance.marking import Marking
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +67,15 @@ class RenderedFrame:
         return self.original.bgr if self.patch is None else self.patch.put_on(self.original.bgr)
 
 
-def render_beside(frames: Iterable[tuple[StoredFrame, FrameRecord]], generate: Generate) -> Iterator[RenderedFrame]:
+def render_beside(
+    frames: Iterable[tuple[StoredFrame, FrameRecord]], generate: Generate, label: bool
+) -> Iterator[RenderedFrame]:
     """Every frame with what `generate` makes of it.
 
     Args:
         frames: the originals with their records.
         generate: takes their pictures and gives one composition for each, in order, however many it takes ahead.
+        label: whether a mark that can be seen is put on every frame.
     """
     waiting: deque[StoredFrame] = deque()
 
@@ -81,6 +86,8 @@ def render_beside(frames: Iterable[tuple[StoredFrame, FrameRecord]], generate: G
 
     for composition in ahead(generate(pictures())):
         patch = get_final_patch(composition.frame, composition.aligned, composition.generated)
+        if label:
+            patch = put_label(composition.frame, patch)
         yield RenderedFrame(waiting.popleft(), composition, patch)
 
 
@@ -91,6 +98,7 @@ def write_rendered(
     video: VideoInfo,
     encoding: Encoding | None,
     files: FrameFiles,
+    marking: Marking,
 ) -> None:
     """Encode the frames of a segment, and stage pictures of them in the folder of the same name without extension.
 
@@ -101,8 +109,9 @@ def write_rendered(
         video: with the rate of the result.
         encoding: None if only pictures are wanted.
         files: which pictures are.
+        marking: of the pictures.
     """
-    staged = _staged(frames, first, segment.with_suffix(""), files) if files.targets else frames
+    staged = _staged(frames, first, segment.with_suffix(""), files, marking) if files.targets else frames
     partial = segment.with_name(f"{segment.name}.partial")
     if encoding is None:
         deque(staged, maxlen=0)
@@ -113,7 +122,9 @@ def write_rendered(
     publish(partial, segment)
 
 
-def _staged(frames: Iterable[RenderedFrame], first: int, folder: Path, files: FrameFiles) -> Iterator[RenderedFrame]:
+def _staged(
+    frames: Iterable[RenderedFrame], first: int, folder: Path, files: FrameFiles, marking: Marking
+) -> Iterator[RenderedFrame]:
     for position, frame in enumerate(frames, first):
-        stage_frame(position, frame.original, frame.composition, frame.result, folder, files)
+        stage_frame(position, frame.original, frame.composition, frame.result, folder, files, marking)
         yield frame

@@ -35,6 +35,7 @@ from utils.inference.video.workspace import Workspace, replace_durably
 from utils.inference.video_processing import Encoding, StoredFrame, VideoInfo, get_frames, get_target
 from utils.memory import give_memory_back
 from utils.progress import Progress, no_progress
+from utils.provenance.marking import Marking
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,11 @@ Elsewhere = Callable[[Rendering, Sequence[int]], None]
 
 
 def render_segments(
-    rendering: Rendering, numbers: Sequence[int], generate: Generate, progress: Progress = no_progress
+    rendering: Rendering,
+    numbers: Sequence[int],
+    generate: Generate,
+    marking: Marking,
+    progress: Progress = no_progress,
 ) -> None:
     """Swap and write segments.
 
@@ -171,13 +176,16 @@ def render_segments(
         rendering: see there.
         numbers: of the segments, rising; each run of neighbours is decoded in one go.
         generate: `generate_faces` of pack and sources.
+        marking: of the result.
         progress: shows the work.
     """
     for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
-        _render_run(rendering, [number for _, number in run], generate, progress)
+        _render_run(rendering, [number for _, number in run], generate, marking, progress)
 
 
-def _render_run(rendering: Rendering, numbers: Sequence[int], generate: Generate, progress: Progress) -> None:
+def _render_run(
+    rendering: Rendering, numbers: Sequence[int], generate: Generate, marking: Marking, progress: Progress
+) -> None:
     """`render_segments` for neighbours."""
     video, pts, sources = rendering.video, rendering.pts, rendering.timeline.sources
     shown = [sources[start : start + SEGMENT_FRAMES] for start in (rendering.starts[number] for number in numbers)]
@@ -190,10 +198,10 @@ def _render_run(rendering: Rendering, numbers: Sequence[int], generate: Generate
     for number, wanted in zip(numbers, shown, strict=True):
         # Batches end with their segment, so that a segment is the same whether those before it were rendered now or found.
         counts = Counter(wanted)
-        rendered = render_beside((frames.at(index) for index in counts), generate)
+        rendered = render_beside((frames.at(index) for index in counts), generate, marking.label)
         repeated = (frame for frame, count in zip(rendered, counts.values(), strict=True) for _ in range(count))
         segment, start = rendering.workspace.segment(number), rendering.starts[number]
-        write_rendered(repeated, segment, start, rendering.timeline.video, rendering.encoding, rendering.files)
+        write_rendered(repeated, segment, start, rendering.timeline.video, rendering.encoding, rendering.files, marking)
         give_memory_back()  # of many threads' pools, whose holes would add up over a long video
 
 

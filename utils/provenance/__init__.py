@@ -1,0 +1,1 @@
+"""What outputs say of themselves, to machines and to people, and how that is read again."""
