@@ -14,6 +14,8 @@ import av
 import pytest
 from conftest import COLLINS, COLLINS_CLIP, HOPPER, ROOT
 
+from utils.evaluate.unsigned import unsigned
+
 pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for workers in /proc")
 
@@ -62,10 +64,10 @@ def test_photos_on_ray_are_those_of_one_process_and_a_broken_one_is_reported(com
     (told,) = (json.loads(line) for line in finished.stdout.splitlines())
     assert (told["output"], told["faces"]) == (f"{out}/a.png", 1)
     assert "b.png' is not a picture" in finished.stderr
-    on_ray = (out / "a.png").read_bytes()
+    on_ray = unsigned(out / "a.png")
     assert command_line(*flags).stdout == "", "what Ray has made is there"
     assert command_line(*flags, "--overwrite").returncode == 10
-    assert (out / "a.png").read_bytes() == on_ray
+    assert unsigned(out / "a.png") == on_ray
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from utils.inference.video_processing import (
     read_video,
     write_segment,
 )
+from utils.provenance.marks import VIDEO_TAGS
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_CLIPS = sorted((ROOT.parent / "shared" / "media" / "videos").glob("*.mp4"))
@@ -166,7 +167,7 @@ def test_metadata_is_kept(clips, tmp_path):
     metadata = describe(tmp_path / "out.mp4")["metadata"]
     assert metadata["title"] == "Two tracks"
     assert metadata["creation_time"].startswith("2021-02-03T04:05:06")
-    assert metadata["comment"] == "face swapped (test)"
+    assert metadata["comment"] == VIDEO_TAGS["comment"]
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert [int(track.disposition) for track in container.streams.audio] == [
             1,

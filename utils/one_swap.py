@@ -156,9 +156,9 @@ class Job:
 def prepare(args: argparse.Namespace, tell: Tell) -> Job:
     """Load the models, and the photos that the flags name; see `load_models`."""
     check_out(args)
-    marking_of(args)  # before the work: a certificate that is refused
     picture = read_target_picture(args)
-    beside = ThreadPoolExecutor(1)
+    beside = ThreadPoolExecutor(2)
+    signing = beside.submit(marking_of, args)
     loading = beside.submit(load_models, args, tell)  # beside the imports
     beside.shutdown(wait=False)  # nothing else will come, and nobody waits for it after Ctrl-C
     import cv2
@@ -166,6 +166,7 @@ def prepare(args: argparse.Namespace, tell: Tell) -> Job:
     import utils.inference.face_swapper  # noqa: F401 - takes its time, which is spent while the models are read
 
     cv2.setNumThreads(1)  # stages have threads of their own; pictures of faces are too small to share
+    signing.result()  # a certificate may be refused
     swapper = make_swapper(args, loading.result(), no_progress if args.quiet else show_progress)
     sources = identify_people(swapper, args.source_paths)
     return Job(swapper, sources, identify_people(swapper, args.target_faces_paths), picture)

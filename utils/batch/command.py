@@ -16,6 +16,7 @@ from utils.batch.results import DONE, FAILED, SKIPPED, Outcome, Results
 from utils.errors import BadArgument, SomeFailed
 from utils.flags import build_parser
 from utils.one_swap import PIPE, Tell, load_models
+from utils.provenance.flags import marking_of
 from utils.version import __version__
 
 Show = Callable[[Outcome], None]
@@ -34,6 +35,7 @@ def run_batch(args: argparse.Namespace, show: Show, tell: Tell) -> None:
         BadArgument, UnreadableInput: if the jobs cannot be understood; nothing is done then.
         SomeFailed: if some failed.
     """
+    marking_of(args)  # a certificate that is refused comes before any work
     jobs = parts_of(_gather(args), args.shard)
     results = Results(_results_path(args))
     tally: Counter[str] = Counter()

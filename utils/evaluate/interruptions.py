@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.evaluate.unsigned import unsigned
 from utils.flag_types import positive_int
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if status:
                 return 1
             finished += 1
-            same = out.read_bytes() == whole.read_bytes()
+            same = unsigned(out) == unsigned(whole)
             different += not same
             print(f"finished; {'the same file' if same else 'ANOTHER FILE'}", flush=True)
             out.unlink()

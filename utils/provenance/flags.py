@@ -56,21 +56,22 @@ def refuse_provenance_flags(args: argparse.Namespace) -> None:
 
 
 def marking_of(args: argparse.Namespace) -> Marking:
-    """What the flags say.
+    """What the flags say, with all that signing needs loaded.
 
     Raises:
         UnreadableInput: if certificate or key cannot be read.
         BadArgument: if nothing can be signed with them.
     """
-    credentials = _credentials(args.c2pa_cert, args.c2pa_key) if args.c2pa_cert else None
-    return Marking(credentials=credentials, label=args.label, keep_gps=args.keep_gps)
+    return Marking(credentials=_credentials(args.c2pa_cert, args.c2pa_key), label=args.label, keep_gps=args.keep_gps)
 
 
 @cache  # many jobs share them
-def _credentials(certificate: Path, key: Path) -> Credentials:
-    from utils.provenance.credentials import read_credentials
+def _credentials(certificate: Path | None, key: Path | None) -> Credentials:
+    from utils.provenance.credentials import local_credentials, read_credentials
     from utils.provenance.manifest import check_credentials
 
+    if certificate is None or key is None:
+        return local_credentials()
     credentials = read_credentials(certificate, key)
     check_credentials(credentials, certificate)
     return credentials
