@@ -30,6 +30,12 @@ from utils.progress import no_progress
 ROOT = Path(__file__).resolve().parents[2]
 CORES_A_WORKER = 2  # a swap keeps about so many busy
 CALLS_AT_ONCE = 2  # of an actor: a job, and a segment for another's
+LOOPBACK_ONLY = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # what makes Ray use 127.0.0.1, and no other address, on every system
+    # Ray's head asks the metadata services of clouds where it is, even when its reports are switched off: into the void.
+    "http_proxy": "http://127.0.0.1:9",
+    "no_proxy": "127.0.0.1,localhost,::1",
+}
 TRIES_AGAIN = 3
 JOBS_AHEAD = 2  # that an actor has
 
@@ -69,11 +75,13 @@ def _run(
 def _connect(args: argparse.Namespace) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not args.ray_address:
+        os.environ.update(LOOPBACK_ONLY)
     try:
         import ray
     except ModuleNotFoundError as error:
         raise BadArgument("--engine ray needs the package ray; 'pip install ray', or use --engine local") from error
-    here = {} if args.ray_address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    here = {} if args.ray_address else {"include_dashboard": False}
     environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}  # where shared storage holds this program, too
     try:
         ray.init(
