@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from utils.batch.flags import refuse_batch_flags
-from utils.errors import BadArgument, SwapError, UnwritableOutput
+from utils.errors import BadArgument, UnwritableOutput
 from utils.flags import build_parser
+from utils.memory import as_swap_error
 from utils.model_files.flags import manage_weights
 from utils.one_swap import PIPE, complete, load_models, prepare, swap
 from utils.pack_flags import choose_pack, ghost_options
@@ -174,9 +175,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if ended is not None:
             return ended
         run(complete(args))
-    except SwapError as error:
-        print("; ".join([f"error: {error}", *notes_of(error)]), file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:  # whoever reads our stdout has seen enough
         sys.stdout = None
         return 0
@@ -184,6 +182,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = f"use {VENV_PYTHON}, or 'pip install -r requirements.txt'"
         print(f"error: the package {error.name} is not installed for {sys.executable}; {remedy}", file=sys.stderr)
         return 1
+    except Exception as error:
+        told = as_swap_error(error)
+        if told is None:  # a defect: whoever mends it needs to see where
+            raise
+        print("; ".join([f"error: {told}", *notes_of(error)]), file=sys.stderr)
+        return told.exit_code
     except KeyboardInterrupt as error:
         goes_on = args.download or args.jobs or args.out_dir
         kept = "the same command goes on where it stopped" if goes_on else "no half-written file is left"

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 from hypothesis import settings
+from no_internet import GUARD
 
 from models.packs import load_builtin_pack
 from utils.inference.face_swapper import FaceSwapper
@@ -49,11 +50,12 @@ def collins() -> Image:
 
 @pytest.fixture(scope="session")
 def command_line(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    """Run inference.py in an empty folder with the given arguments."""
+    """Run inference.py in an empty folder with the given arguments; killed if it talks to the internet, unless not `guarded`."""
     folder = tmp_path_factory.mktemp("empty")
 
-    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, guarded: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "inference.py"), *map(str, arguments)]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False, **options)
+        said = {"cwd": folder, "capture_output": True, "text": True, "timeout": 120} | options
+        return subprocess.run(command, check=False, preexec_fn=GUARD if guarded else None, **said)
 
     return run

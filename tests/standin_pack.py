@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from no_internet import GUARD
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from standin_weights import shapes_of, standin_tensor
@@ -229,11 +230,13 @@ class Project:
     def run(self, *arguments: object) -> Finished:
         """`python inference.py` with these arguments, in the copy."""
         command = [sys.executable, "inference.py", *map(str, arguments)]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=300, check=False)
+        options = {"cwd": self.folder, "preexec_fn": GUARD, "timeout": 300}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def run_python(self, program: str, *arguments: object) -> Finished:
         """A program in the copy, for what no flag does."""
         command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=300, check=False)
+        options = {"cwd": self.folder, "preexec_fn": GUARD, "timeout": 300}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         return Finished(done.returncode, done.stdout, done.stderr)

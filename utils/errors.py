@@ -42,6 +42,12 @@ class UnwritableOutput(SwapError):
     exit_code = 6
 
 
+class OutOfMemory(SwapError):
+    """Memory ran out, in whichever library."""
+
+    exit_code = 9
+
+
 class SomeFailed(SwapError):
     """Some of many jobs could not be done; each has said why."""
 

@@ -26,6 +26,7 @@ EXIT_CODES = """exit codes:
   6    the output cannot be written
   7    --verify: the file is not marked as altered by AI
   8    --verify: the file was changed after it was signed
+  9    memory ran out
   10   some of many jobs failed, the others are done
   130  interrupted
   1    anything else

@@ -23,11 +23,11 @@ from utils.inference.records import Identity
 from utils.inference.video.pictures import is_sequence
 from utils.inference.video.swap import Rendering
 from utils.locks import claimed
+from utils.memory import as_swap_error
 from utils.one_swap import Job, identify_people, make_swapper, read_target_picture, swap
 from utils.progress import Progress, no_progress
 
 MOST_KEPT = 64  # people whose photos stay analysed
-INTERNAL_ERROR = 1
 
 Spread = Callable[[argparse.Namespace, Sequence[Identity], Rendering, Sequence[int]], None]
 Value = TypeVar("Value")
@@ -74,12 +74,12 @@ class Worker:
                 if not args.overwrite and is_current(args, previous):
                     return outcome_of(args, job.number, status=SKIPPED, versions=self.versions)
                 fields = self._swap(args)
-        except SwapError as error:
-            message = "; ".join([str(error), *getattr(error, "__notes__", [])])
-            fields = {"status": FAILED, "exit_code": error.exit_code, "message": message}
         except Exception as error:  # one job that meets a defect must not take the others with it
-            message = f"internal error, please report it: {type(error).__name__}: {error}"
-            fields = {"status": FAILED, "exit_code": INTERNAL_ERROR, "message": message}
+            told = as_swap_error(error) or SwapError(
+                f"internal error, please report it: {type(error).__name__}: {error}"
+            )
+            message = "; ".join([str(told), *getattr(error, "__notes__", [])])
+            fields = {"status": FAILED, "exit_code": told.exit_code, "message": message}
         seconds = round(time.perf_counter() - started, 4)
         return outcome_of(
             args, job.number, versions=self.versions, seconds=seconds, finished=round(time.time(), 3), **fields

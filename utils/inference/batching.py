@@ -9,12 +9,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from utils.errors import SwapError
+from utils.errors import OutOfMemory
+from utils.memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)
-
-# PyTorch raises its own class for CUDA's memory, and a plain RuntimeError for that of CUDA's libraries and of the CPU.
-MEMORY_MESSAGES = ("out of memory", "ALLOC_FAILED", "can't allocate memory", "not enough memory")
 
 Item = TypeVar("Item")
 
@@ -48,7 +46,7 @@ class BatchLimit:
             All results in order.
 
         Raises:
-            SwapError: if memory does not suffice for a single item.
+            OutOfMemory: if memory does not suffice for a single item.
         """
         results: list[Item] = []
         while len(results) < count:
@@ -57,7 +55,7 @@ class BatchLimit:
                 results += step(part)
                 continue
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             # Out of the handler, whose traceback still held the tensors of the failed attempt.
             self._halve(part.stop - part.start)
@@ -66,21 +64,13 @@ class BatchLimit:
     def _halve(self, tried: int) -> None:
         _release_memory()
         if tried <= 1:
-            raise SwapError(
+            raise OutOfMemory(
                 "not enough memory for a single face; end other programs that use the device, or take --device cpu"
             )
         self.size = tried // 2
         log = logger.info if self._warned else logger.warning
         log(f"not enough memory for {tried} faces at once; going on with {self.size}")
         self._warned = True
-
-
-def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    import torch
-
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(
-        message in str(error) for message in MEMORY_MESSAGES
-    )
 
 
 def _release_memory() -> None:
