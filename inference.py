@@ -23,7 +23,7 @@ from utils.memory import as_swap_error
 from utils.model_files.flags import manage_weights
 from utils.one_swap import PIPE, complete, load_models, prepare, swap
 from utils.pack_flags import choose_pack, ghost_options
-from utils.process import INTERRUPTED, leave, prepare_process
+from utils.process import INTERRUPTED, check_current_folder, leave, prepare_process
 from utils.progress import no_progress, show_progress
 from utils.provenance.flags import refuse_provenance_flags
 from utils.version import __version__
@@ -169,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(__version__).parse_args(argv)
     logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
     try:
+        check_current_folder()
         refuse_batch_flags(args)
         refuse_provenance_flags(args)
         ended = run_instead(args, argv)

@@ -9,7 +9,10 @@ import signal
 import sys
 import threading
 import warnings
+from pathlib import Path
 from types import FrameType
+
+from utils.errors import UnreadableInput
 
 INTERRUPTED = 130  # exit code
 ENDING_SIGNALS = [
@@ -39,6 +42,18 @@ def prepare_process(signals: bool = True) -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
         if isinstance(getattr(sys, name), io.TextIOWrapper):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def check_current_folder() -> None:
+    """Refuse to work in a folder that was removed: no relative path means anything there.
+
+    Raises:
+        UnreadableInput: if it was.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UnreadableInput("the current folder is not there any more; change to another one") from error
 
 
 def leave(code: int) -> None:

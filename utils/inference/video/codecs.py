@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import imageio_ffmpeg
-
 from utils.errors import BadArgument
 from utils.inference.video.planes import LAYOUTS, RANGE_FULL, RANGE_LIMITED, PixelLayout
+from utils.inference.video.program import ffmpeg_program
 
 PROBE_TIMEOUT_S = 30
 MP4, MOV, MKV, WEBM = (".mp4", ".m4v"), (".mov",), (".mkv",), (".webm",)
@@ -207,7 +206,7 @@ def can_encode(codec_name: str) -> bool:
     options = [word for key, value in encoder_options(encoding).items() for word in (f"-{key}", str(value))]
     source = ["-f", "lavfi", "-i", "color=gray:size=256x256:rate=25", "-frames:v", "3"]
     command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
+        ffmpeg_program(),
         "-v",
         "error",
         "-nostdin",

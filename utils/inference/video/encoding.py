@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any
 
 import ffmpeg
-import imageio_ffmpeg
 import numpy as np
 
 from utils.errors import UnwritableOutput
@@ -25,6 +24,7 @@ from utils.inference.stopwatch import stage
 from utils.inference.video.codecs import Encoding, encoder_options
 from utils.inference.video.planes import Planes
 from utils.inference.video.probing import VideoInfo, media_url
+from utils.inference.video.program import ffmpeg_program
 
 MAX_ASPECT_TERM = 65_535  # of numerator and denominator, what H.264 holds
 MAX_ERROR_LINES = 20
@@ -119,7 +119,7 @@ class SegmentEncoder:
             frames = frames.filter("setsar", sar=aspect, max=MAX_ASPECT_TERM)
         output = frames.output(media_url(self.path), format=encoding.codec.muxer, **encoder_options(encoding))
         output = output.global_args("-hide_banner", "-nostats", "-loglevel", "error").overwrite_output()
-        command: list[str] = output.compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
+        command: list[str] = output.compile(cmd=ffmpeg_program())
         return command
 
     def _running(self) -> subprocess.Popen[bytes]:

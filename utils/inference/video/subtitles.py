@@ -12,9 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
-
 from utils.inference.video.probing import DEMUXERS, MOV_MUXERS, VideoInfo, media_url, open_video
+from utils.inference.video.program import ffmpeg_program
 from utils.inference.video.sound import kept_tags, takes
 
 logger = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ def _rewrite(path: Path, number: int, muxer: str, out: Path) -> bool:
     source = [*limits, "-copyts", "-i", media_url(path), "-map", f"0:{number}"]
     codec, container = TEXT_FORMATS.get(muxer, "mov_text"), "mp4" if muxer in MOV_MUXERS else "matroska"
     target = ["-c:s", codec, "-f", container, media_url(out)]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *source, *target]
+    command = [ffmpeg_program(), "-v", "error", "-nostdin", "-y", *source, *target]
     try:
         return subprocess.run(command, check=False, capture_output=True, timeout=REWRITING_TIMEOUT_S).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
