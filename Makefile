@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | gpu: each sets the machine up first (a .venv beside this file) and does nothing twice.
+# make demo | test | lint | bench | audit | gpu: each sets the machine up first (a .venv beside this file) and does nothing twice.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 endif
 
-.PHONY: venv demo test lint bench gpu clean
+.PHONY: venv demo test lint bench audit gpu clean
 .DEFAULT_GOAL := demo
 
 venv: $(VENV)/installed
@@ -31,6 +31,12 @@ lint: venv
 bench: venv
 	$(BIN)/python inference.py --benchmark $(FLAGS)
 
+# Known vulnerabilities of the pinned packages, and of those that they bring; asks PyPI, so it needs the internet.
+audit: venv
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/python -m pip_audit -r requirements.txt
+
 # insightface depends on the CPU onnxruntime, which must not lie beside onnxruntime-gpu: install the rest, swap the two.
 gpu: $(VENV)/installed-gpu
 
@@ -40,4 +46,4 @@ $(VENV)/installed-gpu: $(VENV)/installed requirements-gpu.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/results
+	rm -rf $(VENV) .venv-audit .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/results

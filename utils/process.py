@@ -58,6 +58,9 @@ def check_current_folder() -> None:
 
 def leave(code: int) -> None:
     """End the process. A thread that was called off may still be inside a library, and would crash Python's own way of ending."""
+    if threading.current_thread() is threading.main_thread():
+        for name in ENDING_SIGNALS:
+            signal.signal(name, signal.SIG_IGN)  # all is done: what comes now must not turn it into a failure
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):  # gone, or closed by the reader
             stream.flush()
