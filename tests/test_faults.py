@@ -15,10 +15,12 @@ from pathlib import Path
 import av
 import cv2
 import pytest
-from conftest import COLLINS, HOPPER, ROOT
+from conftest import COLLINS, COLLINS_CLIP, HOPPER, ROOT
 from faults import OLD, PHOTO, VIDEO, finish, is_told, kill_encoder, limit, start, wait_until
+from imageio_ffmpeg import get_ffmpeg_exe
 
-from utils.errors import BadArgument, ModelFileError, OutOfMemory
+from utils.errors import BadArgument, ModelFileError, OutOfMemory, UnreadableInput
+from utils.inference.face_swapper import FaceSwapper
 from utils.memory import as_swap_error
 from utils.provenance.verify import INTACT, verify
 
@@ -127,6 +129,23 @@ def test_every_librarys_words_for_no_memory_are_understood():
     refused = BadArgument("cannot read 'out of memory.png'")
     assert as_swap_error(refused) is refused
     assert as_swap_error(ValueError("a defect")) is None
+
+
+def test_a_target_that_changes_between_two_readings_is_told(tmp_path, pack, hopper):
+    clip, other = tmp_path / "clip.mp4", tmp_path / "other.mp4"
+    for path, start_s in ((clip, "0"), (other, "0.5")):
+        part = ["-ss", start_s, "-i", str(COLLINS_CLIP), "-frames:v", "6", "-r", "25" if path is clip else "20"]
+        subprocess.run([get_ffmpeg_exe(), "-v", "error", *part, "-an", str(path)], check=True)
+
+    def exchange(items, description, total):
+        if description == "swap":
+            other.replace(clip)
+        return items
+
+    swapper = FaceSwapper(pack, progress=exchange)
+    with pytest.raises(UnreadableInput, match="changed between two readings"):
+        swapper.swap_video(clip, tmp_path / "out.mp4", [swapper.identify(hopper, "hopper")])
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_two_runs_for_one_photo_both_end_well(tmp_path):
