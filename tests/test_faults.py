@@ -134,7 +134,7 @@ def test_every_librarys_words_for_no_memory_are_understood():
 def test_a_target_that_changes_between_two_readings_is_told(tmp_path, pack, hopper):
     clip, other = tmp_path / "clip.mp4", tmp_path / "other.mp4"
     for path, start_s in ((clip, "0"), (other, "0.5")):
-        part = ["-ss", start_s, "-i", str(COLLINS_CLIP), "-frames:v", "6", "-r", "25" if path is clip else "20"]
+        part = ["-ss", start_s, "-i", str(COLLINS_CLIP), "-frames:v", "6"]
         subprocess.run([get_ffmpeg_exe(), "-v", "error", *part, "-an", str(path)], check=True)
 
     def exchange(items, description, total):
@@ -143,7 +143,7 @@ def test_a_target_that_changes_between_two_readings_is_told(tmp_path, pack, hopp
             other.replace(clip)
 
     swapper = FaceSwapper(pack, progress=exchange)
-    with pytest.raises(UnreadableInput, match="changed between two readings"):
+    with pytest.raises(UnreadableInput, match="changed while it was read"):
         swapper.swap_video(clip, tmp_path / "out.mp4", [swapper.identify(hopper, "hopper")])
     assert not (tmp_path / "out.mp4").exists()
 

@@ -33,12 +33,19 @@ from utils.inference.video.frame_files import (
 )
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import show_at
-from utils.inference.video.pictures import only_file, result_numbers, target_files
+from utils.inference.video.pictures import (
+    FileState,
+    check_unchanged,
+    file_states,
+    only_file,
+    result_numbers,
+    target_files,
+)
 from utils.inference.video.rendering import encoding_for
 from utils.inference.video.signing import mark_video
 from utils.inference.video.swap import Elsewhere, Rendering, analyse_video, plan_video, render_segments
 from utils.inference.video.workspace import open_workspace
-from utils.inference.video_processing import VideoInfo, get_final_video, read_target
+from utils.inference.video_processing import get_final_video, read_target
 from utils.progress import Progress, no_progress
 from utils.provenance.marking import DEFAULT_MARKING, Marking
 from utils.version import __version__
@@ -196,10 +203,12 @@ class FaceSwapper:
         if not resume:
             check_room(files)
         encoding = None if files.sequence else encoding_for(video, out, options)
-        fingerprint = self._fingerprint(request, video, out, options)
+        read = file_states(video)
+        fingerprint = self._fingerprint(request, read, out, options)
         with writing(out) as place, open_workspace(place, fingerprint, resume) as workspace:
             check_room_in(files, workspace.folder)
             analysis, pts = analyse_video(video, self.pack, self.similarity_th, workspace, self._progress)
+            check_unchanged(video, read)
             casting = request.cast(analysis, self.pack.detector.det_thresh)
             count = plan_video(video, self.pack, analysis.tracker.tracks, casting, sources, workspace)
             timeline = show_at(video, pts, options.out_fps)
@@ -209,6 +218,7 @@ class FaceSwapper:
                 elsewhere(rendering, rendering.missing())
             self.render_segments(rendering, rendering.missing(), sources)
             segments = rendering.segments
+            check_unchanged(video, read)
             begin_publishing(files, workspace.folder)
             if encoding is not None:
                 with finished_file(out) as unfinished:
@@ -231,11 +241,9 @@ class FaceSwapper:
 
         render_segments(rendering, numbers, generate, self.marking, self._progress)
 
-    def _fingerprint(self, request: SwapRequest, video: VideoInfo, out: Path, options: VideoOptions) -> str:
+    def _fingerprint(self, request: SwapRequest, target: Sequence[FileState], out: Path, options: VideoOptions) -> str:
         """Text that differs whenever the result of a video could."""
         pack = (self.pack.name, self.pack.version, self.pack.settings, self.pack.fade_limits)
         settings = (*pack, self.similarity_th, self.batch_size, self.strength, options)
         marks = (self.marking.label, self.marking.keep_gps)
-        states = [(str(path.absolute()), path.stat()) for path in target_files(video)]
-        files = [(path, status.st_size, status.st_mtime_ns) for path, status in states]
-        return repr((__version__, RECORD_FORMAT, settings, marks, files, out.suffix.lower(), request.digest()))
+        return repr((__version__, RECORD_FORMAT, settings, marks, target, out.suffix.lower(), request.digest()))

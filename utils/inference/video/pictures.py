@@ -30,6 +30,7 @@ NUMBER = re.compile(r"%(?:0(\d+))?d")
 PICTURE_EXTENSIONS = (*WRITABLE_EXTENSIONS, ".bmp")
 DEFAULT_FPS = Fraction(25)
 WEBP_TIME_BASE = Fraction(1, 1000)
+FileState = tuple[str, int, int]  # absolute path, size, time of the last change in ns
 WEBP_DEFAULT_MS = 100  # where a file says 0, as browsers do
 
 
@@ -118,6 +119,31 @@ def read_webp(path: Path) -> VideoInfo:
 def target_files(video: VideoInfo) -> list[Path]:
     """The files that a video is read from."""
     return [path for _, path in sequence_files(video.path)] if video.container == PICTURE_FILES else [video.path]
+
+
+def file_states(video: VideoInfo) -> list[FileState]:
+    """What the files of a video are now.
+
+    Raises:
+        UnreadableInput: if one is not there any more.
+    """
+    try:
+        found = [(str(path.absolute()), path.stat()) for path in target_files(video)]
+    except OSError as error:
+        raise UnreadableInput(
+            f"{str(video.path)!r} cannot be read any more ({error.strerror}); check the path"
+        ) from error
+    return [(path, status.st_size, status.st_mtime_ns) for path, status in found]
+
+
+def check_unchanged(video: VideoInfo, before: Sequence[FileState]) -> None:
+    """Make sure that the files of a video are what they were before: it is read twice, and its sound after that.
+
+    Raises:
+        UnreadableInput: if they are not.
+    """
+    if file_states(video) != before:
+        raise UnreadableInput(f"{str(video.path)!r} changed while it was read; is it still being written? run again")
 
 
 def only_file(video: VideoInfo) -> Path | None:
