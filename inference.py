@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 from utils.batch.flags import refuse_batch_flags
 from utils.errors import BadArgument, UnwritableOutput
 from utils.flags import build_parser
+from utils.limits import limits_of
 from utils.memory import as_swap_error
 from utils.model_files.flags import manage_weights
 from utils.one_swap import PIPE, complete, load_models, prepare, swap
@@ -105,7 +106,7 @@ def tell_faces(args: argparse.Namespace) -> None:
     progress = no_progress if args.quiet else show_progress
     pack = load_models(args, partial(note, args))
     options = None if args.image_to_image else args.video_options
-    for line in list_faces(args.target, options, args.list_faces, pack, args.similarity_th, progress):
+    for line in list_faces(args.target, options, limits_of(args), args.list_faces, pack, args.similarity_th, progress):
         tell_result(line)
 
 
@@ -168,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser(__version__).parse_args(argv)
     logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
+    limits_of(args).bind_decoders()
     try:
         check_current_folder()
         refuse_batch_flags(args)

@@ -21,6 +21,7 @@ from utils.inference.tracking.tracks import Tracker
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import shown_times
 from utils.inference.video_processing import VideoInfo, get_target, read_target
+from utils.limits import Limits
 from utils.pictures import read_picture
 from utils.progress import Progress
 
@@ -30,6 +31,7 @@ MARGIN = 0.5  # around a face's box, in its sides: enough to be found again, too
 def list_faces(
     target: Path,
     options: VideoOptions | None,
+    limits: Limits,
     folder: Path,
     pack: ModelPack,
     similarity_th: float | None,
@@ -40,6 +42,7 @@ def list_faces(
     Args:
         target: picture or video.
         options: which part of a video; None for a picture.
+        limits: of the picture.
         folder: empty or not there yet.
         pack: the loaded models.
         similarity_th: None for the pack's own.
@@ -66,7 +69,7 @@ def list_faces(
     analysis = Analysis(pack, Tracker(pack.embedder, threshold))
     skipped = 0
     if options is None:
-        picture = read_picture(target).bgr
+        picture = read_picture(target, limits).bgr
         _exhaust(analysis.analyse([(0, picture)]))
     else:
         video = read_target(target, options)

@@ -11,6 +11,7 @@ from utils.batch.flags import add_batch_flags
 from utils.benchmark.flags import add_benchmark_flags
 from utils.devices import PRECISIONS, is_device_name
 from utils.flag_types import add_bool, positive_int
+from utils.limits import MOST_FRAMES, MOST_MEGAPIXELS
 from utils.model_files.flags import add_weight_flags
 from utils.provenance.flags import add_provenance_flags
 from utils.video_flags import add_video_flags
@@ -126,6 +127,21 @@ def build_parser(
         "--resume",
         action="store_true",
         help="go on with a video where the same command was interrupted; without it, a video is begun from the start",
+    )
+
+    files.add_argument(
+        "--max_megapixels",
+        type=number_between(0.01, 10_000),
+        default=MOST_MEGAPIXELS,
+        metavar="X",
+        help=f"pictures, and frames of videos, that are larger are refused before they are decoded (default: {MOST_MEGAPIXELS:g})",
+    )
+    files.add_argument(
+        "--max_frames",
+        type=positive_int,
+        default=MOST_FRAMES,
+        metavar="N",
+        help=f"videos, or wanted parts of them, with more frames are refused (default: {MOST_FRAMES})",
     )
 
     people = parser.add_argument_group("faces and people")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from utils.errors import BadArgument
 from utils.files import refuse_to_overwrite
 from utils.inference.stopwatch import stage
+from utils.limits import Limits, limits_of
 from utils.pack_flags import choose_pack, ghost_options
 from utils.progress import Progress, no_progress, show_progress
 from utils.provenance.flags import marking_of
@@ -119,11 +120,14 @@ def read_target_picture(args: argparse.Namespace) -> Picture | None:
     Raises:
         UnreadableInput: if it cannot be decoded.
     """
-    from utils.pictures import open_picture, read_picture
+    from utils.pictures import read_picture, read_piped_picture
 
     if not args.image_to_image:
         return None
-    return open_picture(sys.stdin.buffer.read(), Path("stdin")) if args.target == PIPE else read_picture(args.target)
+    limits = limits_of(args)
+    if args.target == PIPE:
+        return read_piped_picture(sys.stdin.buffer, Path("stdin"), limits)
+    return read_picture(args.target, limits)
 
 
 def make_swapper(args: argparse.Namespace, pack: ModelPack, progress: Progress) -> FaceSwapper:
@@ -134,11 +138,11 @@ def make_swapper(args: argparse.Namespace, pack: ModelPack, progress: Progress) 
     return FaceSwapper(pack, *settings, progress, marking_of(args))
 
 
-def identify_people(swapper: FaceSwapper, people: Sequence[Sequence[Path]]) -> list[Identity]:
+def identify_people(swapper: FaceSwapper, people: Sequence[Sequence[Path]], limits: Limits) -> list[Identity]:
     """The identity of each person, from one photo or several."""
     from utils.pictures import read_picture
 
-    identities = [[swapper.identify(read_picture(path).bgr, str(path)) for path in photos] for photos in people]
+    identities = [[swapper.identify(read_picture(path, limits).bgr, str(path)) for path in photos] for photos in people]
     return [swapper.combine(photos) for photos in identities]
 
 
@@ -168,8 +172,10 @@ def prepare(args: argparse.Namespace, tell: Tell) -> Job:
     cv2.setNumThreads(1)  # stages have threads of their own; pictures of faces are too small to share
     signing.result()  # a certificate may be refused
     swapper = make_swapper(args, loading.result(), no_progress if args.quiet else show_progress)
-    sources = identify_people(swapper, args.source_paths)
-    return Job(swapper, sources, identify_people(swapper, args.target_faces_paths), picture)
+    sources, persons = (
+        identify_people(swapper, people, limits_of(args)) for people in (args.source_paths, args.target_faces_paths)
+    )
+    return Job(swapper, sources, persons, picture)
 
 
 def swap(args: argparse.Namespace, job: Job, elsewhere: Elsewhere | None = None) -> SwapReport:

@@ -19,7 +19,9 @@ from PIL import Image as PillowImage
 
 from utils.errors import UnreadableInput, UnwritableOutput
 from utils.inference.records import Image
+from utils.limits import DEFAULT_LIMITS, Limits
 from utils.provenance import marks
+from utils.tiff_pixels import decode_tiff
 
 Pixels: TypeAlias = NDArray[Any]  # uint8 or uint16; (H, W), (H, W, 3) or (H, W, 4)
 
@@ -51,13 +53,13 @@ class StoredPicture:
     exif: bytes | None = None
 
 
-def decode_picture(encoded: bytes, path: Path) -> StoredPicture:
+def decode_picture(encoded: bytes, path: Path, limits: Limits = DEFAULT_LIMITS) -> StoredPicture:
     """Decode the bytes of a picture file; `path` is for messages.
 
     Raises:
-        UnreadableInput: if they are damaged, cut short or no picture.
+        UnreadableInput: if they are damaged, cut short, no picture or a larger one than `limits` has.
     """
-    pixels, metadata = _decode(path, encoded)
+    pixels, metadata = _decode(path, encoded, limits)
     exif, orientation = _clean_exif(metadata.get(cv2.IMAGE_METADATA_EXIF))
     icc = metadata.get(cv2.IMAGE_METADATA_ICCP)
     if encoded[:4] in TIFF_SIGNATURES or encoded[4:8] == ISO_MEDIA_SIGNATURE:
@@ -69,14 +71,15 @@ def is_animated(encoded: bytes) -> bool:
     """Whether a file holds more than one picture: GIF, WebP, APNG, TIFF."""
     try:
         with PillowImage.open(io.BytesIO(encoded)) as picture:
-            return picture.format in MOVING_FORMATS and bool(getattr(picture, "n_frames", 1) > 1)
+            return picture.format in MOVING_FORMATS and bool(getattr(picture, "is_animated", False))
     except Exception:  # Pillow lets errors of many kinds through; OpenCV has the last word on whether it can be read
         return False
 
 
 def to_eight_bit(pixels: Pixels) -> Image:
     """uint8 of uint8 or uint16 pixels, 65535 becoming 255."""
-    return np.round(pixels / 257.0).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    # By way of no floating-point copy, which would be the largest thing in memory.
+    return cv2.convertScaleAbs(pixels, alpha=1 / 257) if pixels.dtype == np.uint16 else pixels
 
 
 def encode_picture(picture: StoredPicture, path: Path, keep_gps: bool = False) -> bytes:
@@ -111,9 +114,9 @@ def encode_picture(picture: StoredPicture, path: Path, keep_gps: bool = False) -
     return marks.insert_xmp_into_png(_imencode(path, ".png", pixels, picture, []))
 
 
-def _decode(path: Path, encoded: bytes) -> tuple[Pixels, dict[int, bytes]]:
+def _decode(path: Path, encoded: bytes, limits: Limits) -> tuple[Pixels, dict[int, bytes]]:
     """Pixels as stored, and the metadata blocks by OpenCV's kinds."""
-    from_tiff = _decode_tiff(encoded) if encoded[:4] in TIFF_SIGNATURES else None
+    from_tiff = decode_tiff(encoded, path, limits) if encoded[:4] in TIFF_SIGNATURES else None
     if from_tiff is not None:
         return from_tiff, {}
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
@@ -144,25 +147,6 @@ def _silent_opencv() -> Iterator[None]:
         yield
     finally:
         cv2.utils.logging.setLogLevel(previous)
-
-
-def _decode_tiff(encoded: bytes) -> Pixels | None:
-    """Pixels in BGR order of a plain TIFF, or None to leave it to OpenCV, which knows more compressions but premultiplies alpha."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(io.BytesIO(encoded)) as tiff:
-            page = tiff.pages[0]
-            if page.photometric not in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.MINISBLACK):
-                return None
-            pixels = page.asarray()
-    except Exception:  # a damaged file or a compression that tifffile leaves to another package
-        return None
-    if pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[2:] not in ((), (3,), (4,)):
-        return None
-    if pixels.ndim == 2:
-        return pixels
-    return np.ascontiguousarray(np.concatenate([pixels[:, :, 2::-1], pixels[:, :, 3:]], axis=2))
 
 
 def _clean_exif(block: bytes | None) -> tuple[bytes | None, int]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISREG
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from utils.errors import BadArgument, UnreadableInput
 from utils.files import finished_file
 from utils.inference.records import Image
+from utils.limits import DEFAULT_LIMITS, Limits
 from utils.picture_codecs import Pixels, StoredPicture, decode_picture, encode_picture, is_animated, to_eight_bit
 from utils.provenance.label import put_label
 from utils.provenance.marking import DEFAULT_MARKING, Marking
@@ -58,22 +61,37 @@ def check_picture_extension(path: Path) -> None:
         raise BadArgument(f"cannot write a picture named '{path.name}'; use one of {', '.join(WRITABLE_EXTENSIONS)}")
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, limits: Limits = DEFAULT_LIMITS) -> Picture:
     """Read and decode a picture.
 
     Raises:
-        UnreadableInput: if the file is missing, empty, damaged, cut short or not a picture.
+        UnreadableInput: if the file is missing, empty, damaged, cut short, not a picture or a larger one than `limits` has.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        status = path.stat()
+        if not S_ISREG(status.st_mode):  # a pipe would be waited for without end
             raise UnreadableInput(f"{str(path)!r} is not a file; give a picture file")
-        encoded = path.read_bytes()
+        limits.check_bytes(path, status.st_size)
+        encoded = (
+            path.read_bytes() if status.st_size else b""
+        )  # some files of /proc say that they are empty, and never end
     except OSError as error:
         raise UnreadableInput(f"cannot read {str(path)!r} ({error.strerror or error}); check the path") from error
-    return open_picture(encoded, path)
+    return open_picture(encoded, path, limits)
 
 
-def open_picture(encoded: bytes, path: Path) -> Picture:
+def read_piped_picture(stream: BinaryIO, path: Path, limits: Limits) -> Picture:
+    """Read and decode a picture that comes through a pipe, which messages call `path`.
+
+    Raises:
+        UnreadableInput: see `read_picture`.
+    """
+    encoded = stream.read(limits.picture_bytes + 1)  # what comes may have no end
+    limits.check_bytes(path, len(encoded))
+    return open_picture(encoded, path, limits)
+
+
+def open_picture(encoded: bytes, path: Path, limits: Limits = DEFAULT_LIMITS) -> Picture:
     """Decode a picture that messages call `path`.
 
     Raises:
@@ -81,9 +99,10 @@ def open_picture(encoded: bytes, path: Path) -> Picture:
     """
     if not encoded:
         raise UnreadableInput(f"{str(path)!r} is empty; use another file")
+    limits.check_picture(path, encoded)
     if is_animated(encoded):
         logger.warning(f"{str(path)!r} holds several pictures; the first is taken")
-    stored = decode_picture(encoded, path)
+    stored = decode_picture(encoded, path, limits)
     height, width = stored.pixels.shape[:2]
     if min(height, width) < MIN_SIDE_PX:
         raise UnreadableInput(

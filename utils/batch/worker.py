@@ -22,6 +22,7 @@ from utils.inference.model_pack import ModelPack
 from utils.inference.records import Identity
 from utils.inference.video.pictures import is_sequence
 from utils.inference.video.swap import Rendering
+from utils.limits import Limits, limits_of
 from utils.locks import claimed
 from utils.memory import as_swap_error
 from utils.one_swap import Job, identify_people, make_swapper, read_target_picture, swap
@@ -89,7 +90,7 @@ class Worker:
         swapper = make_swapper(args, self._pack, self._progress)
         picture = read_target_picture(args)
         sources, persons = (
-            [self._identify(swapper, photos) for photos in people]
+            [self._identify(swapper, photos, limits_of(args)) for photos in people]
             for people in (args.source_paths, args.target_faces_paths)
         )
         elsewhere = None if self._spread is None else partial(self._spread, args, sources)
@@ -101,9 +102,9 @@ class Worker:
         """Render a segment for another worker that does the job of these flags."""
         make_swapper(args, self._pack, no_progress).render_segments(rendering, [number], sources)
 
-    def _identify(self, swapper: FaceSwapper, photos: Sequence[Path]) -> Identity:
+    def _identify(self, swapper: FaceSwapper, photos: Sequence[Path], limits: Limits) -> Identity:
         key = (swapper.similarity_th, *map(_state_of, photos))
-        return self._people.get(key, lambda: identify_people(swapper, [photos])[0])
+        return self._people.get(key, lambda: identify_people(swapper, [photos], limits)[0])
 
 
 class _Memory(Generic[Value]):

@@ -23,6 +23,7 @@ from utils.inference.overlap import one_after_another
 from utils.inference.request import SwapReport
 from utils.inference.stopwatch import Stopwatch, measuring
 from utils.inference.video_processing import read_target
+from utils.limits import limits_of
 from utils.memory import MAXRSS_BYTES
 from utils.one_swap import Job, complete, identify_people, prepare, swap
 from utils.pack_flags import ghost_options
@@ -106,7 +107,7 @@ def prepare_straightforward(args: argparse.Namespace) -> Job:
         raise BadArgument("--compare straightforward: it swaps the first person found in a video, by one source")
     pack = load_eager_pack(ghost_options(args), args.det_thresh)
     swapper = FaceSwapper(pack, args.similarity_th, batch_size=1)
-    return Job(swapper, identify_people(swapper, args.source_paths), [], None)
+    return Job(swapper, identify_people(swapper, args.source_paths, limits_of(args)), [], None)
 
 
 def swap_straightforward(args: argparse.Namespace, job: Job) -> SwapReport:

@@ -69,19 +69,25 @@ def read_target(path: Path, options: VideoOptions) -> VideoInfo:
     """Describe the video, animation or sequence of pictures at `path` and the part of it that the options ask for.
 
     Raises:
-        UnreadableInput: if `path` is not a video whose frames can be decoded.
+        UnreadableInput: if `path` is not a video whose frames can be decoded, or too large or long for the limits of the options.
         BadArgument: if the part has no frame.
     """
-    return choose_part(_read_any(path, options), options.start, options.end)
+    video = choose_part(_read_any(path, options), options.start, options.end)
+    if (video.frame_count_estimate or 0) > options.limits.frames:
+        whole = (
+            options.start is None and options.end is None
+        )  # what the container says may be wrong; its packets are not
+        options.limits.check_frames(path, len(shown_times(video)) if whole else video.frame_count_estimate or 0)
+    return video
 
 
 def _read_any(path: Path, options: VideoOptions) -> VideoInfo:
     check_sequence_flags(path, options.in_fps)
     if is_sequence(path):
-        return read_sequence(path, options.in_fps)
+        return read_sequence(path, options.in_fps, options.limits)
     if path.suffix.lower() == ".webp" and path.is_file():
-        return read_webp(path)
-    video = read_video(path)
+        return read_webp(path, options.limits)
+    video = read_video(path, options.limits)
     if video.container in ANIMATIONS and len(shown_times(video)) == 1:
         raise UnreadableInput(f"{str(path)!r} holds a single picture; swap it with --target_image")
     return video
@@ -108,15 +114,16 @@ def get_frames(video: VideoInfo, first_pts: int | None = None, max_frames: int |
         Frames with strictly rising time stamps in units of `video.time_base`.
 
     Raises:
-        UnreadableInput: if no frame can be decoded, or the file no longer has a frame at `first_pts`.
+        UnreadableInput: if no frame can be decoded, there are more than the limits have, or the file no longer has a frame at `first_pts`.
     """
     count = 0
     for frame in _frames_from(video, first_pts):
         over = video.end_s is not None and frame.pts * video.time_base >= video.end_s
         if over or (max_frames is not None and count >= max_frames):
             break
-        yield frame
         count += 1
+        video.limits.check_frames(video.path, count)
+        yield frame
     if count == 0 and max_frames != 0:
         raise UnreadableInput(f"no frame of {str(video.path)!r} can be decoded; the file is damaged or cut short")
 
@@ -165,7 +172,7 @@ def _decode(video: VideoInfo, first_pts: int | None, seek_pts: int | None) -> Ge
     A seek that ends behind `first_pts` yields nothing: frames shown before the first key frame need frames before it (open GOP), so only
     what follows it in time is whole.
     """
-    with open_video(video.path) as container:
+    with open_video(video.path, video.limits) as container:
         stream = video_stream(container, video.path)
         stream.thread_type = "AUTO"
         packets = _packets(container, stream, seek_pts)

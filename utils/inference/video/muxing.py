@@ -71,7 +71,7 @@ def get_final_video(
         ExitStack() as resources,
         _open_output(out, _muxer_options(muxer, video, times[0]), muxer) as output,
     ):
-        original = None if video.is_pictures else resources.enter_context(open_video(video.path))
+        original = None if video.is_pictures else resources.enter_context(open_video(video.path, video.limits))
         with open_video(segments[0]) as first:
             picture = output.add_stream_from_template(video_stream(first, segments[0]), opaque=True)
         picture.time_base = video.time_base
@@ -210,7 +210,7 @@ def _last_frame_duration(video: VideoInfo, times: Sequence[int], original_durati
     if video.is_pictures:
         return video.frame_duration
     try:
-        with open_video(video.path) as original:
+        with open_video(video.path, video.limits) as original:
             stream = video_stream(original, video.path)
             original.seek(last, stream=stream, backward=True)
             for packet in original.demux(stream):
@@ -259,7 +259,7 @@ def _movie_timescale(video: VideoInfo) -> int:
     scale = video.time_base.denominator
     if video.is_pictures:
         return max(scale, 1000)
-    with open_video(video.path) as original:
+    with open_video(video.path, video.limits) as original:
         for track in original.streams.audio:
             common = math.lcm(scale, track.time_base.denominator)
             scale = common if common <= MAX_MOVIE_TIMESCALE else scale

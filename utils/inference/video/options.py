@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+
+from utils.limits import DEFAULT_LIMITS, Limits
 
 SOFTWARE_CODECS = ("h264", "hevc", "av1", "vp9", "prores")
 HARDWARE_CODECS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_qsv", "hevc_qsv", "av1_qsv")
@@ -35,6 +37,7 @@ class VideoOptions:
         in_fps: frames a second of numbered picture files; None for 25.
         keep_frames: folder for the frames of the result as PNG; None writes none.
         matte: folder for what compositing elsewhere needs: `face/` the generated faces unblended, `mask/` what is shown of them.
+        limits: the most that is read.
     """
 
     codec: str | None = None
@@ -45,3 +48,4 @@ class VideoOptions:
     in_fps: Fraction | None = None
     keep_frames: Path | None = None
     matte: Path | None = None
+    limits: Limits = field(default=DEFAULT_LIMITS, repr=False, compare=False)  # which shape no result

@@ -70,6 +70,9 @@ def show_at(video: VideoInfo, pts: Sequence[int], out_fps: Fraction | None) -> T
         video: the original.
         pts: time stamp of every frame in units of `video.time_base`, strictly rising.
         out_fps: None keeps every frame and its time.
+
+    Raises:
+        UnreadableInput: if gaps in the original make that more frames than its limits have.
     """
     if out_fps is None:
         return Timeline(video, range(len(pts)), pts)
@@ -85,6 +88,7 @@ def show_at(video: VideoInfo, pts: Sequence[int], out_fps: Fraction | None) -> T
     usual = pts[-1] - pts[-2] if len(pts) > 1 else video.frame_duration
     end_s = video.end_s if video.end_s is not None else (pts[-1] + usual) * video.time_base
     count = max(1, round((end_s - start_s) * out_fps))
+    video.limits.check_frames(video.path, count)
     middles = [(start_s + (Fraction(2 * number + 1, 2)) / out_fps) / video.time_base for number in range(count)]
     sources = [bisect.bisect_left(pts, middle) - 1 for middle in middles]
     first = round(start_s / time_base)
@@ -103,7 +107,7 @@ def shown_times(video: VideoInfo) -> list[int]:
     if video.is_pictures:
         return picture_times(video)
     times: list[int] = []
-    with open_video(video.path) as container:
+    with open_video(video.path, video.limits) as container:
         try:
             for packet in container.demux(video_stream(container, video.path)):
                 stamp = packet.pts if video.has_pts else packet.dts

@@ -22,6 +22,7 @@ from utils.errors import BadArgument, UnreadableInput
 from utils.inference.video.colour_tags import MATRIX_BT709, ColourTags
 from utils.inference.video.planes import RANGE_LIMITED
 from utils.inference.video.probing import PICTURE_FILES, WEBP, VideoInfo
+from utils.limits import DEFAULT_LIMITS, Limits
 from utils.pictures import WRITABLE_EXTENSIONS, Picture, read_picture, to_deep_bgr
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ PICTURE_EXTENSIONS = (*WRITABLE_EXTENSIONS, ".bmp")
 DEFAULT_FPS = Fraction(25)
 WEBP_TIME_BASE = Fraction(1, 1000)
 FileState = tuple[str, int, int]  # absolute path, size, time of the last change in ns
+PICTURE_HEAD_BYTES = 64
 WEBP_DEFAULT_MS = 100  # where a file says 0, as browsers do
 
 
@@ -76,11 +78,11 @@ def names_like(path: Path) -> re.Pattern[str]:
     return re.compile(before + (rf"(\d{{{number[1]},}})" if number[1] else r"(0|[1-9]\d*)") + after)
 
 
-def read_sequence(path: Path, fps: Fraction | None) -> VideoInfo:
+def read_sequence(path: Path, fps: Fraction | None, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
     """Describe numbered picture files as a video.
 
     Raises:
-        UnreadableInput: if there is none, or the first cannot be decoded.
+        UnreadableInput: if there is none, or the first cannot be decoded or is larger than `limits` has.
     """
     try:
         files = sequence_files(path)
@@ -94,26 +96,26 @@ def read_sequence(path: Path, fps: Fraction | None) -> VideoInfo:
             f"{str(path)!r}: {missing} numbers between the first and the last have no file; they are passed over"
         )
     rate = fps or DEFAULT_FPS
-    picture = read_picture(files[0][1])
+    picture = read_picture(files[0][1], limits)
     height, width = picture.bgr.shape[:2]
     bits = 8 if picture.stored.pixels.dtype == np.uint8 else 16
-    return _info(path, PICTURE_FILES, (width, height), rate, 1 / rate, len(files), len(files) / rate, bits)
+    return _info(path, PICTURE_FILES, (width, height), rate, 1 / rate, len(files), len(files) / rate, bits, limits)
 
 
-def read_webp(path: Path) -> VideoInfo:
+def read_webp(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
     """Describe an animated WebP as a video.
 
     Raises:
-        UnreadableInput: if it is damaged, or a single picture.
+        UnreadableInput: if it is damaged, a single picture, or larger or longer than `limits` has.
     """
-    durations = _webp_durations(path)
+    durations = _webp_durations(path, limits)
     if len(durations) < 2:
         raise UnreadableInput(f"{str(path)!r} holds a single picture; swap it with --target_image")
     with PillowImage.open(path) as webp:
         size = webp.size
     seconds = sum(durations) * WEBP_TIME_BASE
     rate = (len(durations) / seconds).limit_denominator(1001)
-    return _info(path, WEBP, size, rate, WEBP_TIME_BASE, len(durations), seconds, 8)
+    return _info(path, WEBP, size, rate, WEBP_TIME_BASE, len(durations), seconds, 8, limits)
 
 
 def target_files(video: VideoInfo) -> list[Path]:
@@ -170,7 +172,7 @@ def picture_times(video: VideoInfo) -> list[int]:
     """Time stamp of every picture."""
     if video.container == PICTURE_FILES:
         return list(range(len(sequence_files(video.path))))
-    return np.cumsum([0, *_webp_durations(video.path)[:-1]]).tolist()
+    return np.cumsum([0, *_webp_durations(video.path, video.limits)[:-1]]).tolist()
 
 
 def picture_frames(video: VideoInfo, first_pts: int) -> Iterator[PictureFrame]:
@@ -182,7 +184,7 @@ def picture_frames(video: VideoInfo, first_pts: int) -> Iterator[PictureFrame]:
     if video.container == PICTURE_FILES:
         for pts, (_, path) in enumerate(sequence_files(video.path)):
             if pts >= first_pts:
-                picture = read_picture(path)
+                picture = read_picture(path, video.limits)
                 _check_size(picture.bgr.shape[1::-1], video, path)
                 yield PictureFrame(pts, _to_frame(picture), picture)
         return
@@ -211,12 +213,16 @@ def _check_size(size: tuple[int, ...], video: VideoInfo, path: Path) -> None:
         )
 
 
-def _webp_durations(path: Path) -> list[int]:
+def _webp_durations(path: Path, limits: Limits) -> list[int]:
     """Milliseconds that each picture of a WebP file is shown."""
     durations = []
     try:
+        with path.open("rb") as file:
+            limits.check_picture(path, file.read(PICTURE_HEAD_BYTES))
         with PillowImage.open(path, formats=["WEBP"]) as webp:
-            for number in range(getattr(webp, "n_frames", 1)):
+            count = getattr(webp, "n_frames", 1)
+            limits.check_frames(path, count)
+            for number in range(count):
                 webp.seek(number)
                 webp.load()
                 durations.append(int(webp.info.get("duration") or WEBP_DEFAULT_MS))
@@ -234,6 +240,7 @@ def _info(
     count: int,
     seconds: Fraction,
     bits: int,
+    limits: Limits,
 ) -> VideoInfo:
     return VideoInfo(
         path=path,
@@ -251,6 +258,7 @@ def _info(
         sample_aspect_ratio=None,
         colour=ColourTags(matrix=MATRIX_BT709, range=RANGE_LIMITED),
         bits=bits,
+        limits=limits,
     )
 
 

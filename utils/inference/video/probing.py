@@ -20,6 +20,8 @@ import numpy as np
 
 from utils.errors import BadArgument, UnreadableInput
 from utils.inference.video.colour_tags import ColourTags, colour_of
+from utils.inference.video.sample_tables import check_sample_tables
+from utils.limits import DEFAULT_LIMITS, Limits
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Extension of an output and libavformat's name of its container; AVI is none of them, for it has no time stamps."""
@@ -60,6 +62,7 @@ class VideoInfo:
         start_s, end_s: the part that is wanted, in seconds by the file's clock: times of its first frame and of the one that is no longer
             in it. None reaches to the end of the video on that side.
         resampled: whether frames come at `fps` instead of at the original's times.
+        limits: the most that is read.
     """
 
     path: Path
@@ -80,6 +83,7 @@ class VideoInfo:
     start_s: Fraction | None = None
     end_s: Fraction | None = None
     resampled: bool = False
+    limits: Limits = DEFAULT_LIMITS
 
     @property
     def has_pts(self) -> bool:
@@ -118,11 +122,11 @@ def media_url(path: Path) -> str:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[Any]:
+def open_video(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Any]:
     """Open `path` for demuxing.
 
     Yields:
-        The open `av.container.InputContainer`.
+        The open `av.container.InputContainer`. Its streams decode no larger frames than `limits` has, wherever in the file they come.
 
     Raises:
         UnreadableInput: if there is no such file, or it is not a video in a container that is read here.
@@ -137,8 +141,9 @@ def open_video(path: Path) -> Iterator[Any]:
         raise UnreadableInput(f"video {str(path)!r} is not a file; give the path of a video file")
     if status.st_size == 0:
         raise UnreadableInput(f"video {str(path)!r} is empty (0 bytes); copy or download it again")
-    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+    options = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, "max_pixels": str(limits.pixels)}
     try:
+        check_sample_tables(path, limits)
         container = av.open(media_url(path), options=options, metadata_errors="replace")
     except PermissionError as error:
         raise UnreadableInput(
@@ -150,17 +155,21 @@ def open_video(path: Path) -> Iterator[Any]:
             "damaged, cut short or of an unknown format; open it in a player, or convert it to MP4"
         ) from error
     with container:
+        for stream in container.streams.video:
+            if stream.codec_context is not None:
+                stream.codec_context.options = {"max_pixels": str(limits.pixels)}
         yield container
 
 
-def read_video(path: Path) -> VideoInfo:
+def read_video(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
     """Describe the video at `path`; its first frame is decoded, so that an unplayable file is refused before any work.
 
     Raises:
-        UnreadableInput: if `path` is not a video whose frames can be decoded.
+        UnreadableInput: if `path` is not a video whose frames can be decoded, or they are larger than `limits` has.
     """
-    with open_video(path) as container:
+    with open_video(path, limits) as container:
         stream = video_stream(container, path)
+        limits.check_size(path, stream.codec_context.width, stream.codec_context.height)
         _check_whole(stream, path)
         frame = _first_frame(container, stream, path)
         rotation_deg, mirrored = _orientation(frame)
@@ -187,6 +196,7 @@ def read_video(path: Path) -> VideoInfo:
             sample_aspect_ratio=1 / aspect if aspect and turned else aspect,
             colour=colour_of(frame),
             bits=max(component.bits for component in frame.format.components),
+            limits=limits,
         )
 
 
@@ -231,7 +241,10 @@ def _first_frame(container: Any, stream: Any, path: Path) -> Any:
         raise UnreadableInput(
             f"no frame of {str(path)!r} can be decoded ({_reason(error)}); the file is damaged or encrypted"
         ) from error
-    raise UnreadableInput(f"no frame of {str(path)!r} can be decoded; the file is damaged, encrypted or cut short")
+    raise UnreadableInput(
+        f"no frame of {str(path)!r} can be decoded; the file is damaged, encrypted or cut short, "
+        "or its frames are larger than --max_megapixels"
+    )
 
 
 def _orientation(frame: Any) -> tuple[int, bool]:

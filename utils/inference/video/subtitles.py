@@ -35,7 +35,7 @@ def add_subtitles(output: Any, video: VideoInfo, folder: Path, resources: ExitSt
     Returns:
         Iterators over packets to mux, each in the order of decode time.
     """
-    with open_video(video.path) as original:
+    with open_video(video.path, video.limits) as original:
         numbers = [track.index for track in original.streams.subtitles]
     return [packets for number in numbers for packets in _added(number, output, video, folder, resources)]
 
@@ -53,12 +53,12 @@ def add_chapters(original: Any, output: Any, video: VideoInfo) -> None:
 
 def _added(number: int, output: Any, video: VideoInfo, folder: Path, resources: ExitStack) -> Iterator[Iterator[Any]]:
     """The packets of one track, if the container can hold it in any form."""
-    original = resources.enter_context(open_video(video.path))
+    original = resources.enter_context(open_video(video.path, video.limits))
     track, muxer = original.streams[number], output.format.name
     name = track.codec_context.name if track.codec_context else "unknown"
     if not _native(name, muxer) or not takes(muxer, track):
         rewritten = folder / f"subtitles_{number}"
-        if not _rewrite(video.path, number, muxer, rewritten):
+        if not _rewrite(video, number, muxer, rewritten):
             logger.warning("subtitle track %d (%s) is left out: %s files cannot hold it", number, name, muxer)
             return
         tags, disposition = kept_tags(track), track.disposition
@@ -76,10 +76,10 @@ def _native(name: str, muxer: str) -> bool:
     return name in NATIVE[muxer] if muxer in NATIVE else name != "mov_text"
 
 
-def _rewrite(path: Path, number: int, muxer: str, out: Path) -> bool:
+def _rewrite(video: VideoInfo, number: int, muxer: str, out: Path) -> bool:
     """Write a track of text in the container's own format into a file; whether that worked."""
-    limits = ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS]
-    source = [*limits, "-copyts", "-i", media_url(path), "-map", f"0:{number}"]
+    limits = ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS, "-max_pixels", str(video.limits.pixels)]
+    source = [*limits, "-copyts", "-i", media_url(video.path), "-map", f"0:{number}"]
     codec, container = TEXT_FORMATS.get(muxer, "mov_text"), "mp4" if muxer in MOV_MUXERS else "matroska"
     target = ["-c:s", codec, "-f", container, media_url(out)]
     command = [ffmpeg_program(), "-v", "error", "-nostdin", "-y", *source, *target]
