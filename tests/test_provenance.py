@@ -17,12 +17,13 @@ import cv2
 import numpy as np
 import pytest
 from conftest import COLLINS, COLLINS_CLIP, HOPPER
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image as PillowImage
 
 from utils.errors import UnreadableInput
+from utils.pictures import read_picture, write_picture
 from utils.provenance.formats import mime_of, sidecars_of
 from utils.provenance.manifest import sign_picture
 from utils.provenance.marking import Marking
@@ -309,3 +310,50 @@ def test_pixels_and_packets_are_not_touched_by_signing(results):
         np.testing.assert_array_equal(image, cv2.imread(str(results[".png"])))
     with av.open(str(results[".mp4"])) as container:
         assert sum(1 for _ in container.decode(video=0)) == 6
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Small signed pictures, as bytes by extension."""
+    folder = tmp_path_factory.mktemp("small")
+    cv2.imwrite(str(folder / "in.png"), cv2.resize(cv2.imread(str(COLLINS)), (48, 40)))
+    picture = read_picture(folder / "in.png")
+    for extension in PICTURES:
+        write_picture(folder / f"out{extension}", picture, picture.bgr)
+    return {extension: (folder / f"out{extension}").read_bytes() for extension in PICTURES}
+
+
+@settings(max_examples=150)
+@given(
+    st.sampled_from(PICTURES), st.floats(0, 1), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8)
+)
+def test_whatever_is_done_to_a_signed_file_there_is_a_verdict(tmp_path_factory, small, extension, kept, edits):
+    original = small[extension]
+    content = bytearray(original)
+    for place, value in edits:
+        content[int(place * (len(content) - 1))] = value
+    del content[max(1, int(kept * 2 * len(content))) :]
+    path = tmp_path_factory.mktemp("edited") / f"file{extension}"
+    path.write_bytes(content)
+    assert verify(path).exit_code in (INTACT, UNMARKED, CHANGED)
+    again = sign_picture(small[".png"], bytes(content), Marking())
+    assert b"caBX" in again, "a target may be as broken as it likes"
+
+
+@given(st.sampled_from(PICTURES), st.floats(0, 1), st.integers(1, 255))
+def test_no_byte_of_the_pixels_can_be_changed_unnoticed(tmp_path_factory, small, extension, place, change):
+    content = bytearray(small[extension])
+    start = {
+        ".png": content.rfind(b"IDAT"),
+        ".jpg": content.rfind(b"\xff\xda"),
+        ".webp": content.find(b"VP8L"),
+        ".tiff": 8,
+    }
+    manifest = content.find(b"jumdc2pa")
+    where = start[extension] + int(place * 400)
+    if extension == ".tiff":
+        where = min(where, manifest - 600)
+    content[where] ^= change
+    path = tmp_path_factory.mktemp("edited") / f"file{extension}"
+    path.write_bytes(content)
+    assert verify(path).exit_code in (CHANGED, UNMARKED)
