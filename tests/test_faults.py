@@ -95,7 +95,7 @@ def test_an_encoder_that_is_killed_ends_the_run_and_the_next_goes_on(tmp_path):
     assert verify(out).exit_code == INTACT
 
 
-@pytest.mark.parametrize("program", ["/none/ffmpeg", str(COLLINS), "/bin/false", "/bin/true"])
+@pytest.mark.parametrize("program", ["/none/ffmpeg", "/bin/true"])
 def test_an_encoder_that_is_missing_or_does_nothing_is_told(tmp_path, program):
     out = tmp_path / "clip.mp4"
     code, messages = finish(start(*VIDEO, out, env={**os.environ, "IMAGEIO_FFMPEG_EXE": program}))

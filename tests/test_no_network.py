@@ -64,24 +64,20 @@ except FileNotFoundError:
 
 
 @pytest.mark.parametrize(
-    "flags",
+    ("flags", "code"),
     [
-        ("--target_image", COLLINS, "--out_image_name", "out.png"),
-        ("--target_video", COLLINS_CLIP, "--out_video_name", "out.mp4"),  # long enough for reports by the clock
-        ("--target_video", COLLINS_CLIP, "--end", "4f", "--out_video_name", "out.mkv", "--codec", "hevc", "--label"),
-        ("--target_image", COLLINS, "--out_dir", "out"),
-        ("--target_image", COLLINS, "--list_faces", "people"),
-        ("--list_weights",),
-        ("--verify", COLLINS),
+        (("--target_video", COLLINS_CLIP, "--out_video_name", "out.mp4"), 0),  # long enough for reports by the clock
+        (("--target_image", COLLINS, "--out_dir", "out"), 0),
+        (("--verify", COLLINS), 7),
     ],
-    ids=["photo", "video", "mkv", "batch", "faces", "weights", "verify"],
+    ids=["video", "photos", "verify"],
 )
-def test_no_process_of_a_run_talks_to_the_internet(tmp_path, flags):
+def test_no_process_of_a_run_talks_to_the_internet(tmp_path, flags, code):
     home = tmp_path / "home"
     home.mkdir()
     options = {"cwd": tmp_path, "env": {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home)}}
     done = run_without_internet(sys.executable, ROOT / "inference.py", "--source_paths", HOPPER, *flags, **options)
-    assert done.returncode == (7 if "--verify" in flags else 0), done.stderr
+    assert done.returncode == code, done.stderr
     assert list(home.iterdir()) == [], "no library keeps an identity for its reports"
 
 

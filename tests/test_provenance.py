@@ -245,30 +245,33 @@ def _photo_with_place(path: Path) -> Path:
     return path
 
 
-def test_the_place_of_a_photo_is_dropped_unless_it_is_to_be_kept(command_line, tmp_path):
-    target = _photo_with_place(tmp_path / "target.jpg")
-    for flags in ((), ("--keep_gps",)):
-        for extension in (".jpg", ".png", ".webp"):
-            out = tmp_path / f"out{len(flags)}{extension}"
-            assert command_line("--target_image", target, "--out_image_name", out, *flags).returncode == 0
-            with PillowImage.open(out) as picture:
-                exif = picture.getexif()
-            assert exif[0x0132] == "2024:05:06 07:08:09", "the date stays"
-            assert exif.get_ifd(GPS).get(2) == ((48.0, 51.0, 29.6) if flags else None)
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("keep_gps", [False, True])
+def test_the_place_of_a_photo_is_dropped_unless_it_is_to_be_kept(tmp_path, extension, keep_gps):
+    target = read_picture(_photo_with_place(tmp_path / "target.jpg"))
+    out = tmp_path / f"out{extension}"
+    write_picture(out, target, target.bgr, Marking(keep_gps=keep_gps))
+    with PillowImage.open(out) as picture:
+        exif = picture.getexif()
+    assert exif[0x0132] == "2024:05:06 07:08:09", "the date stays"
+    assert exif.get_ifd(GPS).get(2) == ((48.0, 51.0, 29.6) if keep_gps else None)
 
 
-@pytest.mark.parametrize("extension", [".mp4", ".mov", ".mkv"])
-def test_the_place_of_a_video_is_dropped_unless_it_is_to_be_kept(command_line, tmp_path, extension):
+def test_the_place_of_a_video_is_dropped_unless_it_is_to_be_kept(command_line, tmp_path):
     target, place = tmp_path / "target.mp4", "+48.8583+002.2945/"
-    tagged = ["-t", "0.2", "-c", "copy", "-metadata", f"location={place}", str(target)]
+    tagged = ["-frames:v", "3", "-c", "copy", "-metadata", f"location={place}", str(target)]
     subprocess.run([get_ffmpeg_exe(), "-v", "error", "-i", str(COLLINS_CLIP), *tagged], check=True)
-    for flags in ((), ("--keep_gps",)):
-        out = tmp_path / f"out{len(flags)}{extension}"
-        assert command_line("--target_video", target, "--out_video_name", out, *flags).returncode == 0
+    outs = {
+        tmp_path / f"{keeps}{extension}": keeps for keeps in (False, True) for extension in (".mp4", ".mov", ".mkv")
+    }
+    jobs = [f"{target},{out},{keeps}" for out, keeps in outs.items()]
+    (tmp_path / "jobs.csv").write_text("\n".join(["target_video,out_video_name,keep_gps", *jobs]))
+    assert command_line("--jobs", tmp_path / "jobs.csv", "--source_paths", HOPPER).returncode == 0
+    for out, keeps in outs.items():
         with av.open(str(out)) as container:
             tags = {key.lower(): text for key, text in container.metadata.items()}
-        assert tags.get("location") == (place if flags else None)
-        assert bool(flags) or place not in str(tags)
+        assert tags.get("location") == (place if keeps else None)
+        assert keeps or place not in str(tags)
 
 
 @pytest.mark.parametrize(
