@@ -110,6 +110,14 @@ def refuse_to_overwrite(out: Path, inputs: Iterable[Path]) -> None:
             )
 
 
+def is_there(path: Path) -> bool:
+    """Whether something has this name; nothing has one that is too long, or a link to itself."""
+    try:
+        return path.exists()
+    except (OSError, RuntimeError):
+        return False
+
+
 def shown(path: Path) -> str:
     """The path as the user would type it: relative where it lies below the current folder."""
     try:

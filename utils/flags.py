@@ -10,6 +10,7 @@ from models.packs import DEFAULTS, MIN_FACE_PX
 from utils.batch.flags import add_batch_flags
 from utils.benchmark.flags import add_benchmark_flags
 from utils.devices import PRECISIONS, is_device_name
+from utils.files import is_there
 from utils.flag_types import add_bool, positive_int
 from utils.limits import MOST_FRAMES, MOST_MEGAPIXELS
 from utils.model_files.flags import add_weight_flags
@@ -64,11 +65,7 @@ def photos_of_person(text: str) -> tuple[Path, ...]:
     >>> [path.name for path in photos_of_person("anna1.jpg+anna2.jpg")]
     ['anna1.jpg', 'anna2.jpg']
     """
-    try:
-        whole = Path(text).exists()
-    except OSError:  # the names together are longer than one can be
-        whole = False
-    if whole:
+    if is_there(Path(text)):  # not so where the names together are longer than one can be
         return (Path(text),)
     parts = text.split("+")
     if not all(parts):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,11 @@ MOST_FRAMES = 1_000_000  # eleven hours at 25 frames a second
 PIXEL_BYTES = 8  # of a stored picture with four channels of 16 bits
 METADATA_BYTES = 256 << 20  # of a picture file, beside its pixels
 PNG_SIGNATURE, WEBP_SIGNATURES = b"\x89PNG\r\n\x1a\n", (b"RIFF", b"WEBP")
-MOST_JPEG_SCANS = 1000  # each makes the decoder go over the whole picture; encoders write about ten
-JPEG_SIGNATURE, JPEG_SCAN = b"\xff\xd8", b"\xff\xda"
+MOST_JPEG_SCANS = (
+    64  # each makes the decoder go over the whole picture, however little it holds; encoders write about ten
+)
+JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", 0xDA, 0xD9
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # no stuffed byte, restart or filling
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,13 @@ class Limits:
         Raises:
             UnreadableInput: naming the flag.
         """
-        size = size_of_picture(encoded)
+        try:
+            size = size_of_picture(encoded)
+        except ValueError as error:
+            raise UnreadableInput(f"{str(path)!r} is too large ({error}); see PIL.Image.MAX_IMAGE_PIXELS") from error
         if size is not None:
             self.check_size(path, *size)
-        if encoded.startswith(JPEG_SIGNATURE) and encoded.count(JPEG_SCAN) > MOST_JPEG_SCANS:
+        if encoded.startswith(JPEG_SIGNATURE) and _jpeg_scans(encoded) > MOST_JPEG_SCANS:
             raise UnreadableInput(f"{str(path)!r} is a JPEG of more than {MOST_JPEG_SCANS} scans; save it anew")
 
     def bind_decoders(self) -> None:
@@ -116,7 +123,7 @@ def size_of_picture(encoded: bytes) -> tuple[int, int] | None:
     """Width and height that the head of a picture file says; None if it cannot be read.
 
     Raises:
-        UnreadableInput: if Pillow has a limit of its own, which this is above.
+        ValueError: if Pillow has a limit of its own, which this is above.
 
     >>> size_of_picture(PNG_SIGNATURE + bytes(4) + b"IHDR" + (7).to_bytes(4, "big") + (5).to_bytes(4, "big"))
     (7, 5)
@@ -131,6 +138,18 @@ def size_of_picture(encoded: bytes) -> tuple[int, int] | None:
         with Image.open(io.BytesIO(encoded)) as picture:
             return picture.size
     except Image.DecompressionBombError as error:
-        raise UnreadableInput(f"a picture is too large: {error}; see PIL.Image.MAX_IMAGE_PIXELS") from error
+        raise ValueError(error) from error
     except Exception:  # Pillow lets errors of many kinds through
         return None
+
+
+def _jpeg_scans(encoded: bytes) -> int:
+    """Up to the end of the first picture: telephones put a film behind it."""
+    scans, place = 0, len(JPEG_SIGNATURE)
+    while match := JPEG_MARKER.search(encoded, place):
+        kind = encoded[match.end() - 1]
+        if kind == JPEG_END:
+            break
+        scans += kind == JPEG_SCAN
+        place = match.end() + int.from_bytes(encoded[match.end() : match.end() + 2], "big")
+    return scans

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ def prepare_process(signals: bool = True) -> None:
     # NumPy's products are small here: on several threads they take longer, and spin beside the other stages.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     warnings.filterwarnings("ignore", module="PIL")  # about metadata that is left out anyway
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # about damage that we tell in a line of our own
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives

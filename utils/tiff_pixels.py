@@ -46,7 +46,9 @@ def _is_plain(page: Any) -> bool:
     import tifffile
 
     of_light = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.MINISBLACK)
-    return of_light and page.dtype in (np.uint8, np.uint16) and page.shape[2:] in ((), (3,), (4,))
+    return (
+        of_light and 0 not in page.shape and page.dtype in (np.uint8, np.uint16) and page.shape[2:] in ((), (3,), (4,))
+    )
 
 
 def _unpacks_to_its_size(page: Any, encoded: bytes) -> bool:

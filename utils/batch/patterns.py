@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+import re
 import string
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -12,12 +13,15 @@ from pathlib import Path
 
 from utils.batch.job_files import BatchJob
 from utils.errors import BadArgument, UnreadableInput
+from utils.files import is_there
 from utils.inference.video.probing import MUXERS
 from utils.one_swap import EXAMPLES, check_out, complete
 from utils.pictures import WRITABLE_EXTENSIONS
 
 DEFAULT_PATTERN = "{source}_{target}"
 FIELDS = ("source", "target", "number")
+NUMBER_FORMAT = re.compile(r"0?[1-9]?\dd?", re.ASCII)
+ANY_FOLDERS = "**"
 VIDEO_EXTENSIONS = tuple(MUXERS)
 
 
@@ -66,13 +70,18 @@ def _targets(args: argparse.Namespace, flag: str) -> list[Path]:
     targets: list[Path] = []
     extensions = WRITABLE_EXTENSIONS if flag == "target_image" else VIDEO_EXTENSIONS
     for path in named_files(getattr(args, flag), extensions):
-        if not path.resolve().is_relative_to(args.out_dir.resolve()):
+        if not _real(path).is_relative_to(_real(args.out_dir)):
             targets.append(path)
     if not targets:
         raise BadArgument(
             f"all files like {str(getattr(args, flag))!r} lie in --out_dir, where the results are to be; choose another folder"
         )
     return targets
+
+
+def _real(path: Path) -> Path:
+    """Where links lead; those that lead to themselves are left."""
+    return Path(os.path.realpath(path))
 
 
 def named_files(pattern: Path, extensions: Sequence[str]) -> list[Path]:
@@ -85,18 +94,42 @@ def named_files(pattern: Path, extensions: Sequence[str]) -> list[Path]:
     Raises:
         UnreadableInput: if there is none.
     """
-    if pattern.is_dir():
+    if is_there(pattern) and pattern.is_dir():
         inside = [path for path in sorted(pattern.iterdir()) if path.suffix.lower() in extensions and path.is_file()]
         if not inside:
             raise UnreadableInput(f"{str(pattern)!r} holds no {', '.join(extensions)} file; give another folder")
         return inside
-    if pattern.exists():
+    if is_there(pattern):
         return [pattern]
-    found = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207 - takes absolute patterns
-    files = [path for path in found if path.is_file()]
+    files = [path for path in sorted(_matches(pattern)) if path.is_file()]
     if not files:
         raise UnreadableInput(f"no file is named like {str(pattern)!r}; check the path, and quote patterns")
     return files
+
+
+def _matches(pattern: Path) -> set[Path]:
+    """What a pattern names. Links to folders are not followed below `**`: those to a folder above would never end."""
+    if ANY_FOLDERS not in pattern.parts:
+        return {Path(name) for name in glob.glob(str(pattern))}  # noqa: PTH207 - takes absolute patterns
+    place = pattern.parts.index(ANY_FOLDERS)
+    rest = Path(*pattern.parts[place + 1 :])
+    tops = _matches(Path(*pattern.parts[:place])) if place else {Path()}
+    below = (Path(folder) for top in tops for folder, _, _ in _unhidden(top))
+    if not rest.parts:
+        return {entry for folder in below for entry in _matches(_escaped(folder) / "*")}
+    return {entry for folder in below for entry in _matches(_escaped(folder) / rest)}
+
+
+def _unhidden(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Folders that a star stands for."""
+    for folder, names, files in os.walk(top):
+        names[:] = [name for name in names if not name.startswith(".")]
+        yield folder, names, files
+
+
+def _escaped(folder: Path) -> Path:
+    """A pattern for just this folder, whatever its name has in it."""
+    return Path(glob.escape(str(folder)))
 
 
 def _check_pattern(pattern: str) -> None:
@@ -105,7 +138,8 @@ def _check_pattern(pattern: str) -> None:
     except ValueError as error:
         raise BadArgument(f"--out_pattern '{pattern}': {error}; use {{source}}, {{target}} and {{number}}") from error
     for _, name, spec, conversion in parts:
-        if name is not None and (name not in FIELDS or conversion or (spec and name != "number")):
+        plain = not spec or (name == "number" and NUMBER_FORMAT.fullmatch(spec))
+        if name is not None and (name not in FIELDS or conversion or not plain):
             raise BadArgument(
                 f"--out_pattern '{pattern}': use {{source}}, {{target}} and {{number}}, or {{number:05d}}"
             )

@@ -95,6 +95,10 @@ class Results:
         self._writing = Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file() and path != Path(os.devnull):  # some are read without end
+                raise UnwritableOutput(
+                    f"cannot write {str(path)!r}: it is not a plain file; choose another with --results"
+                )
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._last = self._read()
         except OSError as error:

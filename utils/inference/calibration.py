@@ -10,6 +10,7 @@ from dataclasses import astuple, replace
 
 import numpy as np
 
+from utils.inference.answers import possible_faces
 from utils.inference.image_processing import crop_face, detect_faces, get_final_image
 from utils.inference.model_pack import ModelPack
 from utils.inference.records import Face, Identity, Image, Openings, Treatment
@@ -81,4 +82,5 @@ def _find_again(image: Image, face: Face, pack: ModelPack) -> Face | None:
     near = min(detect_faces(part, pack, thorough=False).candidates, key=distance, default=None)
     if near is None or distance(near) > side / 2:
         return None
-    return pack.landmarker.locate(image, Face(near.box + np.tile(origin, 2), near.score, near.keypoints + origin))
+    again = pack.landmarker.locate(image, Face(near.box + np.tile(origin, 2), near.score, near.keypoints + origin))
+    return again if again is not None and possible_faces([again], image) else None

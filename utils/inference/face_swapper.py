@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.errors import NoFaceFound
 from utils.files import finished_file, refuse_to_overwrite, writing
+from utils.inference.answers import embed_face
 from utils.inference.core import Analysis, generate_faces, model_inference
 from utils.inference.frame_records import RECORD_FORMAT, FrameRecord
 from utils.inference.image_processing import find_faces
@@ -116,7 +117,7 @@ class FaceSwapper:
             logger.warning(
                 f"'{name}' shows a head turned by {turn_deg:.0f} degrees; a more frontal photo gives a better result"
             )
-        return Identity(self.pack.embedder.embed(image, face), (View(image, face, name),))
+        return Identity(embed_face(self.pack.embedder, image, face), (View(image, face, name),))
 
     def combine(self, photos: Sequence[Identity]) -> Identity:
         """One identity from several photos of a person, with a warning where they do not look like one.

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.inference.answers import possible_faces
 from utils.inference.blending import Patch, WarpedFace, blend_patch, warp_to_frame
 from utils.inference.boxes import drop_duplicates, is_duplicate
 from utils.inference.model_pack import ModelPack
@@ -32,7 +33,8 @@ class Detection:
 @stage("detect")
 def detect_faces(image: Image, pack: ModelPack, thorough: bool = True) -> Detection:
     """Run the detector on (H, W, 3) BGR uint8; `thorough` finds small faces, too."""
-    return Detection(*pack.detector.detect(image, thorough), thorough)
+    candidates, best_score = pack.detector.detect(image, thorough)
+    return Detection(possible_faces(candidates, image), best_score, thorough)
 
 
 def find_faces(image: Image, pack: ModelPack) -> tuple[list[Face], float]:
@@ -61,8 +63,9 @@ def confirm_faces(
     new = [candidate for candidate in candidates if not is_duplicate(candidate, followed)]
     with stage("landmarks"):
         located = [pack.landmarker.locate(image, candidate) for candidate in new]
+    confirmed = possible_faces([face for face in located if face is not None], image)
     surer = [_with_best_score(face, candidates) for face in followed]
-    return drop_duplicates([*surer, *(face for face in located if face is not None)]), detection.best_score
+    return drop_duplicates([*surer, *confirmed]), detection.best_score
 
 
 def follow_faces(image: Image, pack: ModelPack, known: Sequence[Face]) -> list[Face]:
@@ -71,7 +74,7 @@ def follow_faces(image: Image, pack: ModelPack, known: Sequence[Face]) -> list[F
         return []
     with stage("landmarks"):
         located = [pack.landmarker.locate(image, face) for face in known]
-    return drop_duplicates([face for face in located if face is not None])
+    return drop_duplicates(possible_faces([face for face in located if face is not None], image))
 
 
 def _with_best_score(face: Face, candidates: Sequence[Face]) -> Face:

@@ -16,6 +16,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from utils.errors import UnreadableInput
+from utils.files import is_there
 from utils.inference.records import Image
 from utils.inference.stopwatch import stage
 from utils.inference.video.codecs import Encoding, choose_encoding
@@ -85,7 +86,7 @@ def _read_any(path: Path, options: VideoOptions) -> VideoInfo:
     check_sequence_flags(path, options.in_fps)
     if is_sequence(path):
         return read_sequence(path, options.in_fps, options.limits)
-    if path.suffix.lower() == ".webp" and path.is_file():
+    if path.suffix.lower() == ".webp" and is_there(path) and path.is_file():
         return read_webp(path, options.limits)
     video = read_video(path, options.limits)
     if video.container in ANIMATIONS and len(shown_times(video)) == 1:

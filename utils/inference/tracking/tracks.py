@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.inference.answers import embed_face
 from utils.inference.boxes import box_iou
 from utils.inference.model_pack import Embedder
 from utils.inference.records import Embedding, Face, Image, Points
@@ -127,7 +128,7 @@ class Tracker:
         numbers = []
         for place, face in enumerate(faces):
             sighting = Sighting(frame, pts, replace(face, landmarks=None), worth_of(face))
-            look = stage("embed")(partial(self.embedder.embed, image, face))
+            look = stage("embed")(partial(embed_face, self.embedder, image, face))
             track = continued.get(place)
             if track is not None and not self._verify(track, sighting, look, touching[place]):
                 track.disputed = True

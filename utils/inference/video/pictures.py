@@ -19,15 +19,16 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from utils.errors import BadArgument, UnreadableInput
+from utils.files import is_there
 from utils.inference.video.colour_tags import MATRIX_BT709, ColourTags
 from utils.inference.video.planes import RANGE_LIMITED
-from utils.inference.video.probing import PICTURE_FILES, WEBP, VideoInfo
+from utils.inference.video.probing import PICTURE_FILES, SLOWEST_FPS, WEBP, VideoInfo
 from utils.limits import DEFAULT_LIMITS, Limits
 from utils.pictures import WRITABLE_EXTENSIONS, Picture, read_picture, to_deep_bgr
 
 logger = logging.getLogger(__name__)
 
-NUMBER = re.compile(r"%(?:0(\d+))?d")
+NUMBER = re.compile(r"%(?:0(\d{1,2}))?d")
 PICTURE_EXTENSIONS = (*WRITABLE_EXTENSIONS, ".bmp")
 DEFAULT_FPS = Fraction(25)
 WEBP_TIME_BASE = Fraction(1, 1000)
@@ -51,7 +52,7 @@ def is_sequence(path: Path) -> bool:
     >>> is_sequence(Path("out/%05d.png")), is_sequence(Path("50%d.mp4"))
     (True, False)
     """
-    return path.suffix.lower() in PICTURE_EXTENSIONS and NUMBER.search(path.name) is not None and not path.exists()
+    return path.suffix.lower() in PICTURE_EXTENSIONS and NUMBER.search(path.name) is not None and not is_there(path)
 
 
 def numbered(path: Path, number: int) -> Path:
@@ -114,7 +115,7 @@ def read_webp(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
     with PillowImage.open(path) as webp:
         size = webp.size
     seconds = sum(durations) * WEBP_TIME_BASE
-    rate = (len(durations) / seconds).limit_denominator(1001)
+    rate = max((len(durations) / seconds).limit_denominator(1001), SLOWEST_FPS)
     return _info(path, WEBP, size, rate, WEBP_TIME_BASE, len(durations), seconds, 8, limits)
 
 

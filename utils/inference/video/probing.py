@@ -38,6 +38,7 @@ CONTAINERS_WITHOUT_PTS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo"})
 PICTURE_FILES, WEBP = "picture files", "webp"  # what `pictures` reads, in place of libavformat's name
 FALLBACK_FPS = Fraction(25)
 MAX_SANE_FPS = 1000
+SLOWEST_FPS = Fraction(1, 1000)  # that the encoder is told, whatever a file says
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ def _orientation(frame: Any) -> tuple[int, bool]:
 def _nominal_fps(stream: Any) -> Fraction:
     for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate):
         if rate and 0 < rate <= MAX_SANE_FPS:
-            return Fraction(rate).limit_denominator(100_000)
+            return max(Fraction(rate).limit_denominator(100_000), SLOWEST_FPS)
     return FALLBACK_FPS
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -80,7 +81,7 @@ class _SoundCopy:
         packet.pts = max(dts, packet.pts - shift) if packet.pts is not None else dts
         packet.dts = dts
         packet.stream = self.stream
-        self._next = dts + 1 if stamp is not None else dts + (packet.duration or 1)
+        self._next = dts + (self._step(packet.time_base) if stamp is not None else packet.duration or 1)
         previous, self._held = self._held, packet
         if previous is not None:
             yield previous
@@ -97,6 +98,10 @@ class _SoundCopy:
         if 0 < rest < (packet.duration or 0):
             packet.duration = rest
         yield packet
+
+    def _step(self, time_base: Fraction) -> int:
+        """The least time between packets that stays one by the clock of MP4, which ticks once a sample."""
+        return math.ceil(1 / (time_base * (self.track.codec_context.sample_rate or DEFAULT_RATE_HZ)))
 
     def _is_cut_off(self, packet: Any) -> bool:
         """Whether a packet lies outside of the wanted part; where a container can hide it, one before the start stays as a lead-in."""
