@@ -21,7 +21,7 @@ demo: venv
 	$(BIN)/python inference.py
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: venv
 	$(BIN)/ruff check .

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import random
 import re
 import subprocess
@@ -235,6 +235,14 @@ def _faults(outcome: dict[str, object], out: Path) -> Iterator[str]:
         yield "what an earlier run wrote is gone"
 
 
+def peak_of(pid: int | str) -> int:
+    """Peak memory of a process in bytes so far; 0 if it has ended. What the system says after its end counts its parent's, too."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        return int(found[1]) << 10 if found else 0
+    return 0
+
+
 def run_watched(command: Sequence[str], progress: Path, most_s: float = MOST_SECONDS) -> tuple[str, int]:
     """Run a command, ended when `progress` has not grown for long; what was wrong with it, and its peak memory in bytes."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
@@ -242,21 +250,18 @@ def run_watched(command: Sequence[str], progress: Path, most_s: float = MOST_SEC
         said: list[bytes] = []
         reader = threading.Thread(target=lambda: said.append(process.stderr.read()), daemon=True)
         reader.start()
-        size, since, status = -1, time.monotonic(), 0
-        usage = None
-        while usage is None:
-            pid, status, found = os.wait4(process.pid, os.WNOHANG)
-            usage = found if pid else None
+        size, since = -1, time.monotonic()
+        peak_bytes = 0
+        while process.poll() is None:
+            peak_bytes = max(peak_bytes, peak_of(process.pid))
             now = progress.stat().st_size if progress.exists() else 0
             if now != size:
                 size, since = now, time.monotonic()
             elif time.monotonic() - since > most_s + 10:  # some for the start
                 process.kill()
             time.sleep(0.02)
-        process.returncode = os.waitstatus_to_exitcode(status)
         reader.join()
     text = b"".join(said).decode("utf-8", "replace")
-    peak_bytes = usage.ru_maxrss << 10
     if process.returncode < 0:
         return f"ended by signal {-process.returncode}", peak_bytes
     if process.returncode not in (0, 10, *DOCUMENTED) or "Traceback" in text:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import sys
 
 import pytest
 from broken_media import MOST_BYTES, break_media, make_pictures, make_videos, run_cases
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="memory of children as POSIX tells it")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of children in /proc")
 
 
 @pytest.fixture(scope="module")

