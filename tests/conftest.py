@@ -49,10 +49,10 @@ def collins() -> Image:
 
 @pytest.fixture(scope="session")
 def command_line(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    """Run inference.py in an empty folder with the given arguments."""
-    folder = tmp_path_factory.mktemp("empty")
+    """Run inference.py in an empty folder, or in that of the keyword `folder`, with the given arguments."""
+    empty = tmp_path_factory.mktemp("empty")
 
-    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, folder: Path = empty, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "inference.py"), *map(str, arguments)]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False, **options)
 
