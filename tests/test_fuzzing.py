@@ -162,6 +162,7 @@ def test_whatever_the_detector_answers(pack, photo, found, hopper, swapper, seve
 @example([("landmarks", 0, 0.0)])
 @example([("landmarks", 0, np.nan)])
 @example([("landmarks", 3, 1e5)])
+@example([("landmarks", 212, 1e300)])  # of depth
 def test_whatever_the_landmarker_answers(pack, photo, found, swapper, changes):
     odd = FaceSwapper(replace(pack, landmarker=Answers(changed(found[1], changes))))
     source = swapper.identify(photo, "source")

@@ -1,4 +1,7 @@
-"""Names and files that mean something else to somebody: playlists, protocols, links, pipes, devices. Nothing hangs, no other file is read."""
+"""Names and files that mean something else to somebody: playlists, protocols, links, pipes, devices.
+
+Nothing hangs, and no other file is read.
+"""
 
 from __future__ import annotations
 
