@@ -196,3 +196,12 @@ def test_results_may_go_nowhere(tmp_path):
     results.close()
     with pytest.raises(UnwritableOutput, match="not a plain file"):
         Results(Path("/dev/zero"))
+
+
+def test_weights_that_are_no_file_are_told(odd_files):
+    from models.checkpoints import read_checkpoint
+    from utils.errors import ModelFileError
+
+    for path in odd_files:
+        with pytest.raises(ModelFileError, match=path.name):
+            read_checkpoint(path)
