@@ -6,11 +6,13 @@ parameters without a copy. Networks come out on the CPU in float32, in eval mode
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import zipfile
 from collections.abc import Mapping
 from pickle import UnpicklingError
+from stat import S_ISREG
 from typing import TypeVar
 
 import torch
@@ -151,7 +153,9 @@ def _archive_fault(path: PathLike) -> str | None:
     Raises:
         OSError: if it cannot be read.
     """
-    with open(path, "rb") as stream:  # noqa: PTH123 -- `path` may be a plain string
+    if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 -- `path` may be a plain string
+        raise OSError(errno.EINVAL, "not a plain file")  # a pipe would be waited for
+    with open(path, "rb") as stream:  # noqa: PTH123 -- as above
         if stream.read(4) != b"PK\x03\x04":
             return None
         try:

@@ -50,8 +50,11 @@ class Verdict:
     def summary(self) -> str:
         """One line of totals."""
         counts = {code: sum(one == code for one in self.codes.values()) for code in sorted({*self.codes.values()})}
+        crashes = sum("exit code" in fault or "signal" in fault for fault in self.faults)
+        hangs = sum(bool(re.search(r": \d+ s$", fault)) for fault in self.faults)
+        damaged = sum("earlier run" in fault for fault in self.faults)
         return (
-            f"{len(self.codes)} cases, exit codes {counts}, {len(self.faults)} faults; "
+            f"{len(self.codes)} cases, exit codes {counts}, {crashes} crashes, {hangs} hangs, {damaged} earlier outputs damaged; "
             f"slowest {self.slowest_s:.1f} s, peak {self.peak_bytes / 2**20:.0f} MB"
         )
 
@@ -193,6 +196,18 @@ def run_cases(cases: Sequence[Case], folder: Path) -> Verdict:
     return verdict
 
 
+def run_alone(case: Case, folder: Path) -> tuple[int, str, int]:
+    """Swap one by itself: exit code, what was wrong with it, and its peak memory in bytes."""
+    out = folder / f"alone_{case.path.stem}{'.mp4' if case.moving else '.png'}"
+    out.write_bytes(OLD)
+    flags = [f"--{name}={value}" for name, value in _job(case, out).items()]
+    command = [sys.executable, str(ROOT / "inference.py"), f"--source_paths={HOPPER}", "--quiet", *flags]
+    code, fault, peak_bytes = run_watched(command, out)
+    if code and out.read_bytes() != OLD:
+        fault = fault or "what an earlier run wrote is gone"
+    return code, fault, peak_bytes
+
+
 def _run_batch(cases: Sequence[Case], folder: Path, verdict: Verdict) -> str:
     """Run the tool on a job file; add to the verdict; what was wrong with the process as a whole."""
     jobs, results = folder / "jobs.jsonl", folder / "results.jsonl"
@@ -202,7 +217,7 @@ def _run_batch(cases: Sequence[Case], folder: Path, verdict: Verdict) -> str:
         out.write_bytes(OLD)
     jobs.write_text("".join(f"{json.dumps(_job(case, out))}\n" for case, out in outs.items()), encoding="utf-8")
     command = [sys.executable, str(ROOT / "inference.py"), "--jobs", str(jobs), "--overwrite", "--quiet"]
-    ended, peak_bytes = run_watched([*command, f"--source_paths={HOPPER}", f"--results={results}"], results)
+    _, ended, peak_bytes = run_watched([*command, f"--source_paths={HOPPER}", f"--results={results}"], results)
     verdict.peak_bytes = max(verdict.peak_bytes, peak_bytes)
     if peak_bytes > MOST_BYTES and len(cases) == 1:
         ended = ended or f"{peak_bytes >> 20} MB of memory"
@@ -243,8 +258,8 @@ def peak_of(pid: int | str) -> int:
     return 0
 
 
-def run_watched(command: Sequence[str], progress: Path, most_s: float = MOST_SECONDS) -> tuple[str, int]:
-    """Run a command, ended when `progress` has not grown for long; what was wrong with it, and its peak memory in bytes."""
+def run_watched(command: Sequence[str], progress: Path, most_s: float = MOST_SECONDS) -> tuple[int, str, int]:
+    """Run a command, ended when `progress` has not grown for long: exit code, what was wrong with it, peak memory in bytes."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         said: list[bytes] = []
@@ -263,7 +278,7 @@ def run_watched(command: Sequence[str], progress: Path, most_s: float = MOST_SEC
         reader.join()
     text = b"".join(said).decode("utf-8", "replace")
     if process.returncode < 0:
-        return f"ended by signal {-process.returncode}", peak_bytes
+        return process.returncode, f"ended by signal {-process.returncode}", peak_bytes
     if process.returncode not in (0, 10, *DOCUMENTED) or "Traceback" in text:
-        return f"exit code {process.returncode}: {text[-2000:]}", peak_bytes
-    return "", peak_bytes
+        return process.returncode, f"exit code {process.returncode}: {text[-2000:]}", peak_bytes
+    return process.returncode, "", peak_bytes

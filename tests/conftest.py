@@ -50,10 +50,12 @@ def collins() -> Image:
 
 @pytest.fixture(scope="session")
 def command_line(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    """Run inference.py in an empty folder with the given arguments; killed if it talks to the internet, unless not `guarded`."""
-    folder = tmp_path_factory.mktemp("empty")
+    """Run inference.py in an empty folder, or in `folder`; killed if it talks to the internet, unless not `guarded`."""
+    empty = tmp_path_factory.mktemp("empty")
 
-    def run(*arguments: object, guarded: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, folder: Path = empty, guarded: bool = True, **options: object
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "inference.py"), *map(str, arguments)]
         said = {"cwd": folder, "capture_output": True, "text": True, "timeout": 120} | options
         return subprocess.run(command, check=False, preexec_fn=GUARD if guarded else None, **said)

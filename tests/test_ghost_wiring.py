@@ -255,7 +255,7 @@ def analysed():
     )
     vectors = np.eye(2, dtype=np.float32)
     sources = [Identity(vector, ()) for vector in vectors]
-    frames = [(index * 40, np.full((4, 4, 3), index, np.uint8)) for index in range(len(TRACKS))]
+    frames = [(index * 40, np.full((400, 4, 3), index, np.uint8)) for index in range(len(TRACKS))]
     tracker = Tracker(pack.embedder, 0.5)
     seen = list(Analysis(pack, tracker).analyse(frames))
     casting = cast_persons(tracker.tracks, tracker.companies, list(vectors), 0.5)

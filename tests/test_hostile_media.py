@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from broken_media import MOST_BYTES, break_media, make_pictures, make_videos, run_cases
+from broken_media import DOCUMENTED, MOST_BYTES, break_media, make_pictures, make_videos, run_alone, run_cases
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of children in /proc")
 
@@ -34,3 +34,8 @@ def test_broken_media_end_in_a_result_or_a_documented_error(originals, tmp_path)
 def test_thousands_of_broken_media(originals, tmp_path):
     cases = [case for seed in range(1, 6) for case in break_media(tmp_path, *originals, 500, seed)]
     check(cases, tmp_path)
+    alone = [run_alone(case, tmp_path) for case in cases[:: len(cases) // 40]]
+    print(f"{len(alone)} of them in a process each, peak {max(peak for *_, peak in alone) / 2**20:.0f} MB")
+    assert not [fault for _, fault, _ in alone if fault]
+    assert {code for code, _, _ in alone} <= DOCUMENTED
+    assert max(peak for *_, peak in alone) < MOST_BYTES

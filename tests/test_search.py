@@ -22,12 +22,13 @@ SHARP_STEP = 30.0  # px between two frames, more than the landmarker can follow
 
 def square(x, size=LARGE, score=0.9):
     box = np.array([x, 0.0, x + size, size])
-    return Face(box, score, np.zeros((5, 2)), np.zeros((478, 3)))
+    keypoints, landmarks = (np.linspace(box[:2], box[2:], count) for count in (5, 478))
+    return Face(box, score, keypoints, np.pad(landmarks, ((0, 0), (0, 1))))
 
 
 @dataclass
 class Scene:
-    """Detector and landmarker of a made-up clip; a frame is its number, as an image of one pixel."""
+    """Detector and landmarker of a made-up clip; a frame is its number, as an image of one column."""
 
     truth: list[list[Face]]
     det_thresh = 0.5
@@ -50,7 +51,7 @@ class Scene:
         pack = ModelPack(
             "fake", "1", self, self if landmarker else None, None, None, 0.5, FaceKeypointSmoother, FadeLimits(1)
         )
-        images = [np.full((1, 1, 3), number, np.uint8) for number in range(len(self.truth))]
+        images = [np.full((500, 1, 3), number, np.uint8) for number in range(len(self.truth))]
         first = STRETCH_FRAMES * (THOROUGH_EVERY_STRETCHES - 1 if thorough else 0)
         stretch = next(searched_stretches(enumerate(images), pack, first))
         found = find_in_stretch(stretch, [n in begins for n in range(len(images))], pack, known)

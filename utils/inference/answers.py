@@ -48,7 +48,8 @@ def _is_possible(face: Face, width: int, height: int) -> bool:
     points = [face.box.reshape(2, 2), face.keypoints]
     if face.landmarks is not None:
         points.append(face.landmarks[:, :2])
-        if not np.isfinite(face.landmarks).all():
+        depth = np.abs(face.landmarks[:, 2]).max()
+        if not depth <= FARTHEST * max(width, height):  # nor is one that is no number
             return False
     together = np.concatenate(points)
     if not (np.isfinite(face.score) and np.isfinite(together).all()):
