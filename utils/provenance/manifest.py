@@ -18,7 +18,7 @@ import c2pa
 
 from utils.errors import BadArgument, UnwritableOutput
 from utils.provenance.credentials import Credentials, local_credentials
-from utils.provenance.formats import HEAD_BYTES, UNKNOWN, mime_of
+from utils.provenance.formats import HEAD_BYTES, mime_of
 from utils.provenance.marking import Marking
 from utils.provenance.marks import DIGITAL_SOURCE_TYPE
 from utils.version import TOOL_NAME, __version__
@@ -125,18 +125,28 @@ def failures_of(reader: c2pa.Reader) -> list[str]:
 
 
 def _sign(source: BinaryIO, signed: BinaryIO, target: BinaryIO, marking: Marking, embedded: bool) -> bytes:
-    """Write `source` with a manifest to `signed`; return the manifest."""
+    """Write `source` with a manifest to `signed`; return the manifest. A target whose own manifest is damaged is one without."""
+    try:
+        return _sign_once(source, signed, target, marking, embedded)
+    except c2pa.C2paError:
+        signed.seek(0)
+        signed.truncate()
+    try:
+        return _sign_once(source, signed, io.BytesIO(), marking, embedded)
+    except c2pa.C2paError as error:
+        raise UnwritableOutput(f"the result cannot be signed ({error}); is there enough space?") from error
+
+
+def _sign_once(source: BinaryIO, signed: BinaryIO, target: BinaryIO, marking: Marking, embedded: bool) -> bytes:
     redacted = _what_shows_too_much(target, marking.keep_gps)
     credentials = marking.credentials or local_credentials()
     info = c2pa.C2paSignerInfo(credentials.algorithm, credentials.chain, credentials.key, None)
-    try:
-        with c2pa.Signer.from_info(info) as signer, c2pa.Builder(_definition(marking, redacted), _context()) as builder:
-            if not embedded:
-                builder.set_no_embed()
-            _add_target(builder, target)
-            manifest: bytes = builder.sign(signer, _mime_of(source), source, signed)
-    except c2pa.C2paError as error:
-        raise UnwritableOutput(f"the result cannot be signed ({error}); is there enough space?") from error
+    with c2pa.Signer.from_info(info) as signer, c2pa.Builder(_definition(marking, redacted), _context()) as builder:
+        if not embedded:
+            builder.set_no_embed()
+        parent = {"relationship": "parentOf", "label": "target", "title": "target"}
+        builder.add_ingredient_from_stream(json.dumps(parent), _mime_of(target), target)
+        manifest: bytes = builder.sign(signer, _mime_of(source), source, signed)
     return manifest
 
 
@@ -165,14 +175,6 @@ def _definition(marking: Marking, redacted: list[str]) -> str:
             "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}}],
         }
     )
-
-
-def _add_target(builder: c2pa.Builder, target: BinaryIO) -> None:
-    ingredient = json.dumps({"relationship": "parentOf", "label": "target", "title": "target"})
-    try:
-        builder.add_ingredient_from_stream(ingredient, _mime_of(target), target)
-    except c2pa.C2paError:  # damaged in a way that does not hinder its decoder
-        builder.add_ingredient_from_stream(ingredient, UNKNOWN, io.BytesIO())
 
 
 def _what_shows_too_much(target: BinaryIO, keep_gps: bool) -> list[str]:
