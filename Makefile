@@ -21,7 +21,7 @@ demo: venv
 	$(BIN)/python inference.py
 
 test: venv
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: venv
 	$(BIN)/ruff check .
