@@ -20,7 +20,7 @@ from utils.inference.stopwatch import stage
 from utils.limits import Limits, limits_of
 from utils.pack_flags import choose_pack, ghost_options
 from utils.progress import Progress, no_progress, show_progress
-from utils.provenance.flags import marking_of
+from utils.provenance.flags import load_signing, marking_of
 from utils.video_flags import video_options
 
 if TYPE_CHECKING:
@@ -161,16 +161,16 @@ def prepare(args: argparse.Namespace, tell: Tell) -> Job:
     """Load the models, and the photos that the flags name; see `load_models`."""
     check_out(args)
     picture = read_target_picture(args)
-    beside = ThreadPoolExecutor(2)
-    signing = beside.submit(marking_of, args)
+    marking_of(args)  # a certificate that is refused comes before any work
+    beside = ThreadPoolExecutor(1)
     loading = beside.submit(load_models, args, tell)  # beside the imports
+    beside.submit(load_signing)  # after the models, beside the first faces
     beside.shutdown(wait=False)  # nothing else will come, and nobody waits for it after Ctrl-C
     import cv2
 
     import utils.inference.face_swapper  # noqa: F401 - takes its time, which is spent while the models are read
 
     cv2.setNumThreads(1)  # stages have threads of their own; pictures of faces are too small to share
-    signing.result()  # a certificate may be refused
     swapper = make_swapper(args, loading.result(), no_progress if args.quiet else show_progress)
     sources, persons = (
         identify_people(swapper, people, limits_of(args)) for people in (args.source_paths, args.target_faces_paths)

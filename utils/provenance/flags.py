@@ -56,7 +56,7 @@ def refuse_provenance_flags(args: argparse.Namespace) -> None:
 
 
 def marking_of(args: argparse.Namespace) -> Marking:
-    """What the flags say, with all that signing needs loaded.
+    """What the flags say.
 
     Raises:
         UnreadableInput: if certificate or key cannot be read.
@@ -65,13 +65,21 @@ def marking_of(args: argparse.Namespace) -> Marking:
     return Marking(credentials=_credentials(args.c2pa_cert, args.c2pa_key), label=args.label, keep_gps=args.keep_gps)
 
 
+def load_signing() -> None:
+    """Have ready what every signature needs, beside other work."""
+    import utils.provenance.manifest  # noqa: F401
+    from utils.provenance.credentials import local_credentials
+
+    local_credentials()
+
+
 @cache  # many jobs share them
-def _credentials(certificate: Path | None, key: Path | None) -> Credentials:
-    from utils.provenance.credentials import local_credentials, read_credentials
+def _credentials(certificate: Path | None, key: Path | None) -> Credentials | None:
+    if certificate is None or key is None:
+        return None
+    from utils.provenance.credentials import read_credentials
     from utils.provenance.manifest import check_credentials
 
-    if certificate is None or key is None:
-        return local_credentials()
     credentials = read_credentials(certificate, key)
     check_credentials(credentials, certificate)
     return credentials
