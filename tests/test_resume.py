@@ -26,7 +26,7 @@ CLIP = ROOT / "examples" / "videos" / "eileen_collins.mp4"
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    run_ffmpeg("-i", CLIP, "-frames:v", FRAMES, "-c:v", "libx264", "-bf", 2, "-g", 12, path)
+    run_ffmpeg("-i", CLIP, "-frames:v", FRAMES, "-vf", "scale=640:-2", "-c:v", "libx264", "-bf", 2, "-g", 12, path)
     return path
 
 
