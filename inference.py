@@ -24,7 +24,7 @@ from utils.memory import as_swap_error
 from utils.model_files.flags import manage_weights
 from utils.one_swap import PIPE, complete, load_models, prepare, swap
 from utils.pack_flags import choose_pack, ghost_options
-from utils.process import INTERRUPTED, check_current_folder, leave, prepare_process
+from utils.process import INTERRUPTED, check_current_folder, ignore_signals, leave, prepare_process
 from utils.progress import no_progress, show_progress
 from utils.provenance.flags import refuse_provenance_flags
 from utils.version import __version__
@@ -162,11 +162,9 @@ def notes_of(error: BaseException) -> list[str]:
     return list(getattr(error, "__notes__", []))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code."""
+def act(argv: Sequence[str]) -> int:
+    """Do what a command line asks for; errors become one line, and the exit code says which."""
     started = time.perf_counter()
-    prepare_process()
-    argv = sys.argv[1:] if argv is None else argv
     args = build_parser(__version__).parse_args(argv)
     logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
     limits_of(args).bind_decoders()
@@ -191,13 +189,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("; ".join([f"error: {told}", *notes_of(error)]), file=sys.stderr)
         return told.exit_code
-    except KeyboardInterrupt as error:
-        goes_on = args.download or args.jobs or args.out_dir
-        kept = "the same command goes on where it stopped" if goes_on else "no half-written file is left"
-        print("; ".join(["interrupted", *(notes_of(error) or [kept])]), file=sys.stderr)
-        return INTERRUPTED
     note(args, f"Total time: {time.perf_counter() - started:.2f} s")
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    prepare_process()
+    try:
+        code = act(sys.argv[1:] if argv is None else argv)
+        ignore_signals()
+    except KeyboardInterrupt as error:
+        print("; ".join(["interrupted", *(notes_of(error) or ["no half-written file is left"])]), file=sys.stderr)
+        return INTERRUPTED
+    return code
 
 
 if __name__ == "__main__":

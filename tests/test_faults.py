@@ -123,6 +123,7 @@ def test_every_librarys_words_for_no_memory_are_understood():
         cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 400 bytes"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
         ImportError("libx265.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
         loading,
     ]
     assert all(isinstance(as_swap_error(error), OutOfMemory) for error in errors)

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import COLLINS, ROOT
+
+from utils.process import INTERRUPTED
 
 PROGRAM = """
 import threading, time
@@ -14,6 +16,16 @@ from utils.process import leave
 threading.Thread(target=time.sleep, args=(60,), daemon={daemon}).start()
 print("told")
 leave({code})
+"""
+
+INTERRUPTED_PROGRAM = """
+import os, signal, sys
+import inference
+def interrupted(*told):
+    if any(sys.argv[2] in str(one) for one in told):
+        os.kill(os.getpid(), signal.SIGTERM)
+setattr(inference, sys.argv[1], interrupted)
+inference.leave(inference.main(sys.argv[3:]))
 """
 
 
@@ -25,3 +37,14 @@ def test_a_thread_that_is_still_at_work_neither_holds_up_the_end_nor_changes_the
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (code, "told\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("function", "told"), [("build_parser", ""), ("note", "Total time")])
+def test_a_signal_before_or_after_the_work_is_told_like_one_in_between(tmp_path, function, told):
+    flags = ["--target_image", COLLINS, "--out_image_name", tmp_path / "out.png"]
+    command = [sys.executable, "-c", INTERRUPTED_PROGRAM, function, told, *map(str, flags)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == INTERRUPTED
+    assert done.stderr.splitlines()[-1] == "interrupted; no half-written file is left"
+    assert "Traceback" not in done.stderr

@@ -15,7 +15,7 @@ MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 # Most libraries have no class of their own for it, and loaders of libraries say it in words of the system.
 MESSAGES = (
     *("out of memory", "alloc_failed", "can't allocate memory", "cannot allocate memory", "not enough memory"),
-    *("insufficient memory", "bad_alloc", "failed to map segment"),
+    *("insufficient memory", "bad_alloc", "failed to map segment", "can't start new thread"),
 )
 
 
@@ -40,6 +40,13 @@ def as_swap_error(error: Exception) -> SwapError | None:
     if not isinstance(error, OutOfMemory) and cause is not None and is_out_of_memory(cause):
         return OutOfMemory("memory ran out; end other programs, or use a smaller picture, --batch_size or --workers")
     return error if isinstance(error, SwapError) else None
+
+
+def load_unwinder() -> None:
+    """Have glibc load now what it needs to end a thread: it aborts the process if memory has run out by the time it looks for it."""
+    backtrace = getattr(ctypes.CDLL(None), "backtrace", None) if sys.platform == "linux" else None
+    if backtrace is not None:
+        backtrace((ctypes.c_void_p * 1)(), 1)
 
 
 def give_memory_back() -> None:

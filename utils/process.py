@@ -10,10 +10,12 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 from utils.errors import UnreadableInput
+from utils.memory import load_unwinder
 
 INTERRUPTED = 130  # exit code
 ENDING_SIGNALS = [
@@ -29,21 +31,39 @@ def prepare_process(signals: bool = True) -> None:
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for name in ENDING_SIGNALS:
-            signal.signal(name, signal.SIG_IGN)  # a second one would break into the tidying up
+        ignore_signals()  # a second one would break into the tidying up
         raise KeyboardInterrupt
 
-    for name in ENDING_SIGNALS if signals else ():
-        signal.signal(name, interrupt)
+    for number in ENDING_SIGNALS if signals else ():
+        signal.signal(number, interrupt)
+    load_unwinder()
     # NumPy's products are small here: on several threads they take longer, and spin beside the other stages.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     warnings.filterwarnings("ignore", module="PIL")  # about metadata that is left out anyway
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # about damage that we tell in a line of our own
+    for library in ("tifffile", "c2pa"):  # about damage, or memory that ran out, which we tell in a line of our own
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
         if isinstance(getattr(sys, name), io.TextIOWrapper):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def ignore_signals() -> None:
+    """Nothing interrupts us any more: the rest is short, and must not be taken for a failure."""
+    if threading.current_thread() is threading.main_thread():  # the one that may say so
+        for number in ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Work that the next run takes up where an interruption ended it; the message says so."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note("the same command goes on where it stopped")
+        raise
 
 
 def check_current_folder() -> None:
@@ -60,9 +80,7 @@ def check_current_folder() -> None:
 
 def leave(code: int) -> None:
     """End the process. A thread that was called off may still be inside a library, and would crash Python's own way of ending."""
-    if threading.current_thread() is threading.main_thread():
-        for name in ENDING_SIGNALS:
-            signal.signal(name, signal.SIG_IGN)  # all is done: what comes now must not turn it into a failure
+    ignore_signals()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):  # gone, or closed by the reader
             stream.flush()

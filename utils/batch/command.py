@@ -16,6 +16,7 @@ from utils.batch.results import DONE, FAILED, SKIPPED, Outcome, Results
 from utils.errors import BadArgument, SomeFailed
 from utils.flags import build_parser
 from utils.one_swap import PIPE, Tell, load_models
+from utils.process import resumable
 from utils.provenance.flags import marking_of
 from utils.version import __version__
 
@@ -41,7 +42,7 @@ def run_batch(args: argparse.Namespace, show: Show, tell: Tell) -> None:
     tally: Counter[str] = Counter()
     failed = []
     try:
-        with contextlib.closing(_outcomes(args, jobs, results, tell)) as outcomes:
+        with resumable(), contextlib.closing(_outcomes(args, jobs, results, tell)) as outcomes:
             for outcome in outcomes:
                 results.add(outcome)
                 tally[outcome.status] += 1

@@ -13,6 +13,7 @@ from utils.files import shown
 from utils.model_files.fetch import Options, download
 from utils.model_files.state import Finding, State, fault_of, look_at, pack_line
 from utils.model_files.table import MODEL_FILES, PROJECT, ModelFile, files_named
+from utils.process import resumable
 from utils.weights import builtin_file, load_manifest
 
 MIRROR_VARIABLE = "GHOST_WEIGHTS_MIRROR"
@@ -37,7 +38,8 @@ def download_named(names: Iterable[str], quiet: bool, root: Path = PROJECT) -> N
         if not quiet:
             print(f"{finding.file.name}: {finding.file.licence}", file=sys.stderr)
 
-    download(files, root, Options(mirror=mirror, quiet=quiet), tell)
+    with resumable():
+        download(files, root, Options(mirror=mirror, quiet=quiet), tell)
     if (
         not quiet
         and any(file.group == "ghost" for file in files)
