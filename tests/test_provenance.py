@@ -283,7 +283,9 @@ def test_verifying_what_is_no_media_ends_with_a_verdict(tmp_path, content):
     assert verify(path).exit_code == (CHANGED if b"jumd" in content else UNMARKED)
 
 
-def test_verifying_what_is_no_file_is_refused(tmp_path):
+def test_verifying_what_is_no_file_or_a_sidecar_is_refused(tmp_path, results):
+    with pytest.raises(UnreadableInput, match="lies beside it"):
+        verify(sidecars_of(results[".mkv"])[0])
     with pytest.raises(UnreadableInput, match="not a file"):
         verify(tmp_path)
     with pytest.raises(UnreadableInput, match="check the path"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 HEAD_BYTES = 32
 UNKNOWN = "application/octet-stream"
+SIDECAR = "application/c2pa"
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -37,7 +39,15 @@ def mime_of(head: bytes) -> str:
         return RIFF_KINDS.get(head[8:12], UNKNOWN)
     if head[4:8] == b"ftyp":
         return BRANDS.get(head[8:12], "video/mp4")
-    return UNKNOWN
+    return SIDECAR if head[4:8] == b"jumb" else UNKNOWN
+
+
+def mime_of_stream(media: BinaryIO) -> str:
+    """The same of an open file, which is at its beginning afterwards."""
+    media.seek(0)
+    mime = mime_of(media.read(HEAD_BYTES))
+    media.seek(0)
+    return mime
 
 
 def sidecars_of(path: Path) -> tuple[Path, Path]:

@@ -18,7 +18,7 @@ import c2pa
 
 from utils.errors import BadArgument, UnwritableOutput
 from utils.provenance.credentials import Credentials, local_credentials
-from utils.provenance.formats import HEAD_BYTES, mime_of
+from utils.provenance.formats import mime_of_stream
 from utils.provenance.marking import Marking
 from utils.provenance.marks import DIGITAL_SOURCE_TYPE
 from utils.version import TOOL_NAME, __version__
@@ -90,7 +90,7 @@ def reading(media: BinaryIO, sidecar: bytes | None = None, anchors: bytes = b"")
     Raises:
         c2pa.C2paError: if there is something that cannot be read as a manifest, or the file is damaged.
     """
-    reader = c2pa.Reader.try_create(_mime_of(media) if sidecar else None, media, sidecar, _context(anchors))
+    reader = c2pa.Reader.try_create(mime_of_stream(media) if sidecar else None, media, sidecar, _context(anchors))
     if reader is None:
         yield None
         return
@@ -145,8 +145,8 @@ def _sign_once(source: BinaryIO, signed: BinaryIO, target: BinaryIO, marking: Ma
         if not embedded:
             builder.set_no_embed()
         parent = {"relationship": "parentOf", "label": "target", "title": "target"}
-        builder.add_ingredient_from_stream(json.dumps(parent), _mime_of(target), target)
-        manifest: bytes = builder.sign(signer, _mime_of(source), source, signed)
+        builder.add_ingredient_from_stream(json.dumps(parent), mime_of_stream(target), target)
+        manifest: bytes = builder.sign(signer, mime_of_stream(source), source, signed)
     return manifest
 
 
@@ -195,13 +195,6 @@ def _what_shows_too_much(target: BinaryIO, keep_gps: bool) -> list[str]:
 
 def _open_target(target: Path | None) -> BinaryIO:
     return io.BytesIO() if target is None else target.open("rb")
-
-
-def _mime_of(media: BinaryIO) -> str:
-    media.seek(0)
-    mime = mime_of(media.read(HEAD_BYTES))
-    media.seek(0)
-    return mime
 
 
 @cache

@@ -15,7 +15,7 @@ import c2pa
 from utils.errors import UnreadableInput
 from utils.inference.video.probing import open_video
 from utils.provenance.credentials import read_small
-from utils.provenance.formats import HEAD_BYTES, mime_of, sidecars_of
+from utils.provenance.formats import SIDECAR, mime_of_stream, sidecars_of
 from utils.provenance.manifest import PACK_PARAMETER, failures_of, reading
 from utils.provenance.marks import MADE_BY_MODELS, SOURCE_TYPES, xmp_source_types
 
@@ -108,22 +108,28 @@ def verify(path: Path, trust: Path | None = None) -> Findings:
         trust: PEM, certificates of authorities that are trusted to name signers; None trusts nobody.
 
     Raises:
-        UnreadableInput: if a file cannot be read.
+        UnreadableInput: if a file cannot be read, or is itself the sidecar of another.
     """
     anchors = b"" if trust is None else read_small(trust)
     try:
         if not S_ISREG(path.stat().st_mode):
             raise UnreadableInput(f"{str(path)!r} is not a file; give a picture or a video")
+        if _mime_of(path) == SIDECAR:
+            raise UnreadableInput(f"{str(path)!r} holds the signature of a file that lies beside it; give that file")
         xmp = tuple(sorted(xmp_source_types(path)))
         return Findings(str(path), xmp, _tag_source_types(path), _signature(path, anchors))
     except OSError as error:
         raise UnreadableInput(f"cannot read {str(path)!r} ({error.strerror or error}); check the path") from error
 
 
-def _tag_source_types(path: Path) -> tuple[str, ...]:
+def _mime_of(path: Path) -> str:
     with path.open("rb") as file:
-        if not mime_of(file.read(HEAD_BYTES)).startswith("video/"):
-            return ()
+        return mime_of_stream(file)
+
+
+def _tag_source_types(path: Path) -> tuple[str, ...]:
+    if not _mime_of(path).startswith("video/"):
+        return ()
     try:
         with open_video(path) as container:
             texts = list(container.metadata.values())
