@@ -24,7 +24,7 @@ from utils.memory import as_swap_error
 from utils.model_files.flags import manage_weights
 from utils.one_swap import PIPE, complete, load_models, prepare, swap
 from utils.pack_flags import choose_pack, ghost_options
-from utils.process import INTERRUPTED, check_current_folder, ignore_signals, leave, prepare_process
+from utils.process import INTERRUPTED, check_current_folder, ignore_signals, is_interruption, leave, prepare_process
 from utils.progress import no_progress, show_progress
 from utils.provenance.flags import refuse_provenance_flags
 from utils.version import __version__
@@ -185,7 +185,7 @@ def act(argv: Sequence[str]) -> int:
         return 1
     except Exception as error:
         told = as_swap_error(error)
-        if told is None:  # a defect: whoever mends it needs to see where
+        if told is None or is_interruption(error):  # a defect is shown whole: whoever mends it needs to see where
             raise
         print("; ".join([f"error: {told}", *notes_of(error)]), file=sys.stderr)
         return told.exit_code
@@ -199,7 +199,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = act(sys.argv[1:] if argv is None else argv)
         ignore_signals()
-    except KeyboardInterrupt as error:
+    except BaseException as error:
+        if not is_interruption(error):
+            raise
+        ignore_signals()
         print("; ".join(["interrupted", *(notes_of(error) or ["no half-written file is left"])]), file=sys.stderr)
         return INTERRUPTED
     return code

@@ -23,11 +23,14 @@ from hypothesis import strategies as st
 
 from utils.batch.flags import Shard
 from utils.batch.job_files import JobFlagParser, parts_of, read_jobs
-from utils.batch.results import DONE, Outcome, Results
+from utils.batch.patterns import jobs_of_patterns
+from utils.batch.results import DONE, FAILED, Outcome, Results
+from utils.batch.worker import Worker
 from utils.errors import BadArgument, SwapError
 from utils.evaluate.unsigned import unsigned
 from utils.flags import build_parser
 from utils.inference.face_swapper import FaceSwapper
+from utils.progress import no_progress
 
 SOME_FAILED, BAD_ARGUMENT, UNREADABLE = 10, 2, 3
 GOOD, BROKEN = 6, 2
@@ -349,3 +352,24 @@ def test_several_threads_and_swappers_give_the_same_pixels(pack, swapper, hopper
         half = pool.submit(other.swap_image, collins, [source])
     assert all(np.array_equal(one.result()[0], wanted) for one in same)
     assert not np.array_equal(half.result()[0], wanted)
+
+
+def test_a_defect_fails_one_job_and_an_interruption_in_whatever_shape_ends_the_batch(monkeypatch, pack, photos):
+    parser = build_parser("test")
+    job = jobs_of_patterns(parser.parse_args(batch(photos)))[0]
+    worker = Worker(pack, no_progress)
+
+    def defect(args):
+        raise ValueError("a defect")
+
+    def interrupted(args):
+        raise RuntimeError("a library's words for it") from KeyboardInterrupt()
+
+    monkeypatch.setattr(worker, "_swap", defect)
+    outcome = worker.do(job, None)
+    assert outcome.status == FAILED
+    assert "internal error, please report it: ValueError: a defect" in outcome.message
+    monkeypatch.setattr(worker, "_swap", interrupted)
+    with pytest.raises(RuntimeError, match="a library's words"):
+        worker.do(job, None)
+    assert not Path(job.args.out).exists()

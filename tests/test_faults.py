@@ -16,7 +16,7 @@ import av
 import cv2
 import pytest
 from conftest import COLLINS, COLLINS_CLIP, HOPPER, ROOT
-from faults import OLD, PHOTO, VIDEO, finish, is_told, kill_encoder, limit, start, wait_until
+from faults import OLD, PHOTO, VIDEO, encoders_of, finish, is_told, kill_encoder, limit, start, wait_until
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from utils.errors import BadArgument, ModelFileError, OutOfMemory, UnreadableInput
@@ -155,6 +155,15 @@ def test_two_runs_for_one_photo_both_end_well(tmp_path):
     assert [finish(process)[0] for process in processes] == [DONE, DONE]
     assert verify(out).exit_code == INTACT
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_with_nohup_a_terminal_that_is_closed_ends_nothing(tmp_path):
+    out = tmp_path / "out.mp4"
+    process = start(*VIDEO, out, "--quiet", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert wait_until(lambda: encoders_of(process.pid), process)
+    process.send_signal(signal.SIGHUP)
+    assert finish(process) == (DONE, "")
+    assert verify(out).exit_code == INTACT
 
 
 def test_a_current_folder_that_was_removed_is_told(tmp_path):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from utils.errors import UnreadableInput
 from utils.memory import load_unwinder
 
 INTERRUPTED = 130  # exit code
+TIDYING_S = 10.0  # after a signal
 ENDING_SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 ]
@@ -30,12 +33,18 @@ def prepare_process(signals: bool = True) -> None:
         signals: False where they belong to somebody else.
     """
 
+    last = -math.inf
+
     def interrupt(number: int, frame: FrameType | None) -> None:
-        ignore_signals()  # a second one would break into the tidying up
+        nonlocal last
+        if time.monotonic() < last + TIDYING_S:  # a second one would break into the tidying up
+            return
+        last = time.monotonic()  # one much later is meant: what the first one broke into may have swallowed it
         raise KeyboardInterrupt
 
     for number in ENDING_SIGNALS if signals else ():
-        signal.signal(number, interrupt)
+        if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, interrupt)
     load_unwinder()
     # NumPy's products are small here: on several threads they take longer, and spin beside the other stages.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -56,13 +65,25 @@ def ignore_signals() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
+def is_interruption(error: BaseException | None) -> bool:
+    """Whether an error is a `KeyboardInterrupt` or came of one: it breaks in anywhere, and libraries make errors of their own of it.
+
+    >>> is_interruption(KeyboardInterrupt()), is_interruption(ValueError())
+    (True, False)
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 @contextlib.contextmanager
 def resumable() -> Iterator[None]:
     """Work that the next run takes up where an interruption ended it; the message says so."""
     try:
         yield
-    except KeyboardInterrupt as error:
-        error.add_note("the same command goes on where it stopped")
+    except BaseException as error:
+        if is_interruption(error):
+            error.add_note("the same command goes on where it stopped")
         raise
 
 

@@ -26,6 +26,7 @@ from utils.limits import Limits, limits_of
 from utils.locks import claimed
 from utils.memory import as_swap_error
 from utils.one_swap import Job, identify_people, make_swapper, read_target_picture, swap
+from utils.process import is_interruption
 from utils.progress import Progress, no_progress
 
 MOST_KEPT = 64  # people whose photos stay analysed
@@ -64,7 +65,7 @@ class Worker:
             wait: until no other process makes it.
 
         Returns:
-            What became of it. Whatever goes wrong is in there.
+            What became of it. Whatever goes wrong is in there, but for an interruption.
         """
         started = time.perf_counter()
         args = job.args
@@ -76,6 +77,8 @@ class Worker:
                     return outcome_of(args, job.number, status=SKIPPED, versions=self.versions)
                 fields = self._swap(args)
         except Exception as error:  # one job that meets a defect must not take the others with it
+            if is_interruption(error):
+                raise
             told = as_swap_error(error) or SwapError(
                 f"internal error, please report it: {type(error).__name__}: {error}"
             )
