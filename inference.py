@@ -6,10 +6,15 @@ flags are read, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import signal
+import sys
+
+if __name__ == "__main__":  # until everything is imported there is nothing to tidy up, nor to say
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -24,9 +29,10 @@ from utils.memory import as_swap_error
 from utils.model_files.flags import manage_weights
 from utils.one_swap import PIPE, complete, load_models, prepare, swap
 from utils.pack_flags import choose_pack, ghost_options
-from utils.process import INTERRUPTED, check_current_folder, ignore_signals, is_interruption, leave, prepare_process
+from utils.process import check_current_folder, leave, prepare_process
 from utils.progress import no_progress, show_progress
 from utils.provenance.flags import refuse_provenance_flags
+from utils.signals import INTERRUPTED, ignore_signals, is_interruption
 from utils.version import __version__
 from utils.video_flags import refuse_output_flags
 

@@ -5,25 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import math
 import os
-import signal
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from utils.errors import UnreadableInput
 from utils.memory import load_unwinder
-
-INTERRUPTED = 130  # exit code
-TIDYING_S = 10.0  # after a signal
-ENDING_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
-]
+from utils.signals import catch_signals, ignore_signals
 
 
 def prepare_process(signals: bool = True) -> None:
@@ -32,19 +22,8 @@ def prepare_process(signals: bool = True) -> None:
     Args:
         signals: False where they belong to somebody else.
     """
-
-    last = -math.inf
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal last
-        if time.monotonic() < last + TIDYING_S:  # a second one would break into the tidying up
-            return
-        last = time.monotonic()  # one much later is meant: what the first one broke into may have swallowed it
-        raise KeyboardInterrupt
-
-    for number in ENDING_SIGNALS if signals else ():
-        if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
-            signal.signal(number, interrupt)
+    if signals:
+        catch_signals()
     load_unwinder()
     # NumPy's products are small here: on several threads they take longer, and spin beside the other stages.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -56,35 +35,6 @@ def prepare_process(signals: bool = True) -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
         if isinstance(getattr(sys, name), io.TextIOWrapper):
             getattr(sys, name).reconfigure(errors="backslashreplace")
-
-
-def ignore_signals() -> None:
-    """Nothing interrupts us any more: the rest is short, and must not be taken for a failure."""
-    if threading.current_thread() is threading.main_thread():  # the one that may say so
-        for number in ENDING_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-
-
-def is_interruption(error: BaseException | None) -> bool:
-    """Whether an error is a `KeyboardInterrupt` or came of one: it breaks in anywhere, and libraries make errors of their own of it.
-
-    >>> is_interruption(KeyboardInterrupt()), is_interruption(ValueError())
-    (True, False)
-    """
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
-
-
-@contextlib.contextmanager
-def resumable() -> Iterator[None]:
-    """Work that the next run takes up where an interruption ended it; the message says so."""
-    try:
-        yield
-    except BaseException as error:
-        if is_interruption(error):
-            error.add_note("the same command goes on where it stopped")
-        raise
 
 
 def check_current_folder() -> None:

@@ -16,8 +16,8 @@ from utils.batch.results import DONE, FAILED, SKIPPED, Outcome, Results
 from utils.errors import BadArgument, SomeFailed
 from utils.flags import build_parser
 from utils.one_swap import PIPE, Tell, load_models
-from utils.process import resumable
 from utils.provenance.flags import marking_of
+from utils.signals import resumable
 from utils.version import __version__
 
 Show = Callable[[Outcome], None]

@@ -26,8 +26,8 @@ from utils.limits import Limits, limits_of
 from utils.locks import claimed
 from utils.memory import as_swap_error
 from utils.one_swap import Job, identify_people, make_swapper, read_target_picture, swap
-from utils.process import is_interruption
 from utils.progress import Progress, no_progress
+from utils.signals import is_interruption
 
 MOST_KEPT = 64  # people whose photos stay analysed
 

@@ -27,7 +27,8 @@ from utils.limits import limits_of
 from utils.memory import MAXRSS_BYTES
 from utils.one_swap import Job, complete, identify_people, prepare, swap
 from utils.pack_flags import ghost_options
-from utils.process import INTERRUPTED, leave, prepare_process
+from utils.process import leave, prepare_process
+from utils.signals import INTERRUPTED
 from utils.version import __version__
 
 with contextlib.suppress(ModuleNotFoundError):  # not on Windows; memory is not measured there

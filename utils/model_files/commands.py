@@ -13,7 +13,7 @@ from utils.files import shown
 from utils.model_files.fetch import Options, download
 from utils.model_files.state import Finding, State, fault_of, look_at, pack_line
 from utils.model_files.table import MODEL_FILES, PROJECT, ModelFile, files_named
-from utils.process import resumable
+from utils.signals import resumable
 from utils.weights import builtin_file, load_manifest
 
 MIRROR_VARIABLE = "GHOST_WEIGHTS_MIRROR"
