@@ -10,6 +10,7 @@ import time
 import pytest
 from conftest import COLLINS, ROOT
 
+from utils.provenance.verify import verify
 from utils.signals import INTERRUPTED
 
 
@@ -91,21 +92,32 @@ def test_a_signal_that_was_swallowed_can_be_repeated():
 UNSAFE_PROGRAM = """
 import os, signal, sys, time
 import utils.process
+from utils.signals import undisturbed
 class Unsafe:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
     def find_spec(self, name, *more):
         os.kill(os.getpid(), signal.SIGINT)
         print("found", flush=True)
+@undisturbed
+def work():
+    (lambda: os.kill(os.getpid(), signal.SIGINT))()
+    time.sleep(0.1)
+    print("worked", flush=True)
+if sys.argv[2] == "False":
+    del signal.setitimer
 utils.process.prepare_process()
 began = time.monotonic()
 try:
     if sys.argv[1] == "an import":
         sys.meta_path.insert(0, Unsafe())
         import colorsys
-    else:
+    elif sys.argv[1] == "a finalizer":
         Unsafe()
-    time.sleep(5)
+    else:
+        work()
+    for _ in range(100):
+        time.sleep(0.05)
 except KeyboardInterrupt:
     sys.meta_path = []
     print("ended", time.monotonic() - began < 4, "colorsys" in sys.modules)
@@ -114,11 +126,48 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("timer", [True, False])
 @pytest.mark.parametrize(
-    ("place", "told"), [("a finalizer", "ended True False\n"), ("an import", "found\nended True True\n")]
+    ("place", "told"),
+    [
+        ("a finalizer", "ended True False\n"),
+        ("an import", "found\nended True True\n"),
+        ("work that is not to be disturbed", "worked\nended True False\n"),
+    ],
 )
-def test_a_signal_where_an_exception_does_harm_waits_a_moment(place, told):
-    assert python(UNSAFE_PROGRAM, place) == (0, told, "")
+def test_a_signal_where_an_exception_does_harm_waits_a_moment(place, told, timer):
+    assert python(UNSAFE_PROGRAM, place, timer) == (0, told, "")
+
+
+SIGNING_PROGRAM = """
+import io, os, signal, sys
+from pathlib import Path
+import utils.process
+from utils.provenance.manifest import sign_file
+from utils.provenance.marking import Marking
+class SendingFile(io.FileIO):
+    def readinto(self, buffer):
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().readinto(buffer)
+class SendingPath(type(Path())):
+    def open(self, mode):
+        return SendingFile(self)
+utils.process.prepare_process()
+plain = SendingPath(sys.argv[1])
+try:
+    sign_file(plain, Path(sys.argv[2]), plain, Marking())
+    while True:
+        pass
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_signal_while_c2pa_reads_a_file_waits_until_it_is_signed(tmp_path):
+    signed = tmp_path / "signed.png"
+    assert python(SIGNING_PROGRAM, COLLINS, signed) == (0, "ended\n", "")
+    assert verify(signed).signature.failures == ()
 
 
 IMPORTING_PROGRAM = """

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import math
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from types import FrameType
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
+from typing import TypeVar
 
 INTERRUPTED = 130  # exit code
 TIDYING_S = 10.0  # after a signal
@@ -17,6 +19,8 @@ RETRY_S = 0.02
 SIGNALS = [  # SIGALRM is our own
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK", "SIGALRM") if hasattr(signal, name)
 ]
+_UNDISTURBED: set[CodeType] = set()
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def catch_signals() -> None:
@@ -46,6 +50,12 @@ def is_interruption(error: BaseException | None) -> bool:
     return error is not None
 
 
+def undisturbed(function: Function) -> Function:
+    """Let signals wait until a function is over: for native code that calls Python back, where an exception would abort the process."""
+    _UNDISTURBED.add(function.__code__)
+    return function
+
+
 @contextlib.contextmanager
 def resumable() -> Iterator[None]:
     """Work that the next run takes up where an interruption ended it; the message says so."""
@@ -67,7 +77,8 @@ class _Interrupter:
         """Raise, unless the run is being tidied up; what may have swallowed the first signal does so to none that comes much later."""
         if time.monotonic() < self._last + TIDYING_S:
             return
-        if _is_importing(frame) and _call_again():  # an import that is broken into may hold its lock for ever
+        if _must_not_be_disturbed(frame):
+            _call_again()
             return
         self._last = time.monotonic()
         raise KeyboardInterrupt
@@ -81,17 +92,18 @@ class _Interrupter:
             sys.__unraisablehook__(unraisable)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _must_not_be_disturbed(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        # An import that is broken into may hold its lock for ever.
+        if frame.f_code in _UNDISTURBED or frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False
 
 
-def _call_again() -> bool:
-    """Have the signals' handler called again soon; whether the system can."""
+def _call_again() -> None:
+    """Have the signals' handler called again soon."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, RETRY_S)
-        return True
-    return False
+    else:
+        threading.Timer(RETRY_S, _thread.interrupt_main).start()

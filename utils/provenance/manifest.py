@@ -21,6 +21,7 @@ from utils.provenance.credentials import Credentials, local_credentials
 from utils.provenance.formats import mime_of_stream
 from utils.provenance.marking import Marking
 from utils.provenance.marks import DIGITAL_SOURCE_TYPE
+from utils.signals import undisturbed
 from utils.version import TOOL_NAME, __version__
 
 SETTINGS = {
@@ -79,6 +80,7 @@ def detached_manifest(path: Path, target: Path | None, marking: Marking) -> byte
 
 
 @contextmanager
+@undisturbed
 def reading(media: BinaryIO, sidecar: bytes | None = None, anchors: bytes = b"") -> Iterator[c2pa.Reader | None]:
     """The manifests of a file, validated; None if it has none.
 
@@ -137,6 +139,7 @@ def _sign(source: BinaryIO, signed: BinaryIO, target: BinaryIO, marking: Marking
         raise UnwritableOutput(f"the result cannot be signed ({error}); is there enough space?") from error
 
 
+@undisturbed
 def _sign_once(source: BinaryIO, signed: BinaryIO, target: BinaryIO, marking: Marking, embedded: bool) -> bytes:
     redacted = _what_shows_too_much(target, marking.keep_gps)
     credentials = marking.credentials or local_credentials()

@@ -18,6 +18,7 @@ from utils.provenance.credentials import read_small
 from utils.provenance.formats import SIDECAR, mime_of_stream, sidecars_of
 from utils.provenance.manifest import PACK_PARAMETER, failures_of, reading
 from utils.provenance.marks import MADE_BY_MODELS, SOURCE_TYPES, xmp_source_types
+from utils.signals import undisturbed
 
 INTACT, UNMARKED, CHANGED = 0, 7, 8  # exit codes
 VERDICTS = {
@@ -146,6 +147,7 @@ def _signature(path: Path, anchors: bytes) -> Signature | None:
     return None if sidecar is None else _read_signature(path, sidecar, anchors)
 
 
+@undisturbed
 def _read_signature(path: Path, sidecar: Path | None, anchors: bytes) -> Signature | None:
     beside = None if sidecar is None else sidecar.read_bytes()
     name = None if sidecar is None else str(sidecar)
