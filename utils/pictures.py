@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from utils.errors import BadArgument, UnreadableInput
 from utils.files import finished_file
 from utils.inference.records import Image
+from utils.inference.stopwatch import stage
 from utils.limits import DEFAULT_LIMITS, Limits
 from utils.picture_codecs import Pixels, StoredPicture, decode_picture, encode_picture, is_animated, to_eight_bit
 from utils.provenance.label import put_label
@@ -138,7 +139,10 @@ def encode_result(path: Path, picture: Picture, result: Image, marking: Marking)
     if marking.label:
         result = put_label(result, None).put_on(result)
     altered = replace(picture.stored, pixels=put_back(picture, result))
-    return sign_picture(encode_picture(altered, path, marking.keep_gps), picture.encoded, marking)
+    with stage("encode"):
+        encoded = encode_picture(altered, path, marking.keep_gps)
+    with stage("sign"):
+        return sign_picture(encoded, picture.encoded, marking)
 
 
 def to_bgr(pixels: Pixels) -> Image:
