@@ -21,7 +21,7 @@ from utils.inference.video.frame_files import (
 )
 from utils.inference.video.options import VideoOptions
 from utils.inference.video_processing import get_frames, read_video
-from utils.provenance.marks import DIGITAL_SOURCE_TYPE
+from utils.provenance.verify import INTACT, verify
 
 PART = ("--start", "40f", "--end", "44f")
 NAMES = [f"{number:06d}.png" for number in range(1, 5)]
@@ -47,7 +47,7 @@ def test_frames_faces_and_masks_are_written_and_give_the_result(command_line, tm
         assert np.array_equal(result[mask == 0], original.bgr[mask == 0])
         assert np.abs(decoded.bgr.astype(int) - result).mean() < 0.5
         for path in (frames / name, matte / "face" / name, matte / "mask" / name):
-            assert DIGITAL_SOURCE_TYPE.encode() in path.read_bytes()
+            assert verify(path).exit_code == INTACT
     assert sorted(path.name for path in tmp_path.iterdir()) == ["matte", "new", "out.mp4"]
 
 

@@ -37,6 +37,9 @@ TALKS = {
     "looks for a way": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('192.0.2.1', 53))",
     "sends": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
     "sends by IPv6": "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b'x', ('::1', 9))",
+    "sends a message": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([b'x'], [], 0, ('127.0.0.1', 9))",
+    "connects with room for more": "import ctypes; one = socket.socket(); "
+    "address = b'\\2\\0\\0\\11\\x7f\\0\\0\\1' + bytes(120); ctypes.CDLL(None).connect(one.fileno(), address, 128)",
     "listens": "socket.create_server(('127.0.0.1', 0))",
 }
 

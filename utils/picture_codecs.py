@@ -27,7 +27,7 @@ Pixels: TypeAlias = NDArray[Any]  # uint8 or uint16; (H, W), (H, W, 3) or (H, W,
 
 JPEG_QUALITY = 95
 WEBP_LOSSLESS = 101  # OpenCV: a quality above 100 means lossless
-EXIF_ORIENTATION, EXIF_GPS = 0x0112, 0x8825
+EXIF_ORIENTATION, EXIF_GPS, EXIF_DETAILS, EXIF_MAKER_NOTE = 0x0112, 0x8825, 0x8769, 0x927C
 TIFF_XMP, TIFF_ICC, TIFF_ORIENTATION = 700, 34675, 274
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 ISO_MEDIA_SIGNATURE = b"ftyp"  # AVIF
@@ -44,7 +44,7 @@ class StoredPicture:
         pixels: as stored, before the orientation is applied; BGR or BGRA order.
         orientation: EXIF orientation, 1 to 8.
         icc: colour profile that describes `pixels`, or None.
-        exif: EXIF block (without its thumbnail, which would show the original face), or None.
+        exif: EXIF block (without thumbnail and maker note, which would show the original face), or None.
     """
 
     pixels: Pixels
@@ -150,13 +150,17 @@ def _silent_opencv() -> Iterator[None]:
 
 
 def _clean_exif(block: bytes | None) -> tuple[bytes | None, int]:
-    """The EXIF block without thumbnail, and the orientation; a block that cannot be read is left out."""
+    """The EXIF block and the orientation; a block that cannot be read is left out.
+
+    Without thumbnail and maker note: both show the face as it was, the latter also places and what else a camera knows.
+    """
     if not block:
         return None, 1
     exif = PillowImage.Exif()
     try:
         exif.load(block)
         orientation = int(exif.get(EXIF_ORIENTATION, 1))
+        exif.get_ifd(EXIF_DETAILS).pop(EXIF_MAKER_NOTE, None)
         cleaned = exif.tobytes().removeprefix(b"Exif\0\0")
     except Exception:  # Pillow lets errors of many kinds through on hostile blocks; the pixels are what matters
         return None, 1

@@ -22,7 +22,7 @@ from utils.inference.records import Image
 from utils.inference.stopwatch import stage
 from utils.limits import DEFAULT_LIMITS, Limits
 from utils.picture_codecs import Pixels, StoredPicture, decode_picture, encode_picture, is_animated, to_eight_bit
-from utils.provenance.label import put_label
+from utils.provenance.label import draw_label, put_label
 from utils.provenance.marking import DEFAULT_MARKING, Marking
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def encode_result(path: Path, picture: Picture, result: Image, marking: Marking)
 
     if marking.label:
         result = put_label(result, None).put_on(result)
-    altered = replace(picture.stored, pixels=put_back(picture, result))
+    altered = replace(picture.stored, pixels=put_back(picture, result, marking.label))
     with stage("encode"):
         encoded = encode_picture(altered, path, marking.keep_gps)
     with stage("sign"):
@@ -161,11 +161,17 @@ def to_deep_bgr(picture: Picture) -> NDArray[np.uint16]:
     return np.ascontiguousarray(upright.astype(np.uint16, copy=False))
 
 
-def put_back(picture: Picture, result: Image) -> Pixels:
+def put_back(picture: Picture, result: Image, labelled: bool = False) -> Pixels:
     """The stored pixels with those replaced that differ between `picture.bgr` and `result`.
 
+    Args:
+        picture: the original.
+        result: an altered copy of `picture.bgr`.
+        labelled: whether it shows the label, which is opaque whatever was there.
+
     Returns:
-        An array of the shape and depth of `picture.stored.pixels`; bit-identical to it wherever `result` equals `picture.bgr`. Alpha stays.
+        An array of the shape and depth of `picture.stored.pixels`; bit-identical to it wherever `result` equals `picture.bgr`. Alpha stays
+        but for that of the label.
     """
     turns, mirrored = UPRIGHT_TURNS[picture.stored.orientation]
     changed = _turn_back((result != picture.bgr).any(axis=2), turns, mirrored)
@@ -177,6 +183,10 @@ def put_back(picture: Picture, result: Image) -> Pixels:
     else:
         colours = out[:, :, :3]
         colours[changed] = _deepen(new, out.dtype)
+        if labelled and out.shape[2] == 4:
+            label = np.zeros(result.shape[:2], bool)
+            label[draw_label(*label.shape).place] = True
+            out[_turn_back(label, turns, mirrored), 3] = np.iinfo(out.dtype).max
     return out
 
 

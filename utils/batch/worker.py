@@ -21,6 +21,7 @@ from utils.inference.face_swapper import FaceSwapper
 from utils.inference.model_pack import ModelPack
 from utils.inference.records import Identity
 from utils.inference.video.pictures import is_sequence
+from utils.inference.video.signing import sidecar_of
 from utils.inference.video.swap import Rendering
 from utils.limits import Limits, limits_of
 from utils.locks import claimed
@@ -137,7 +138,8 @@ def is_current(args: argparse.Namespace, previous: Outcome | None) -> bool:
         newest = max(path.stat().st_mtime_ns for path in inputs)
         if is_sequence(args.out):  # a name for many files: only the results know when they were made
             return previous is not None and args.out.parent.is_dir() and previous.finished * 1e9 > newest
-        return bool(args.out.stat().st_mtime_ns > newest)
+        made = [path for path in (args.out, sidecar_of(args.out)) if path is not None]
+        return all(path.stat().st_mtime_ns > newest for path in made)
     except OSError:  # something is not there: doing the job will say what
         return False
 

@@ -43,7 +43,7 @@ from utils.inference.video.pictures import (
     target_files,
 )
 from utils.inference.video.rendering import encoding_for
-from utils.inference.video.signing import mark_video
+from utils.inference.video.signing import check_sidecar, mark_video
 from utils.inference.video.swap import Elsewhere, Rendering, analyse_video, plan_video, render_segments
 from utils.inference.video.workspace import open_workspace
 from utils.inference.video_processing import get_final_video, read_target
@@ -196,6 +196,7 @@ class FaceSwapper:
             UnwritableOutput: if the result cannot be written; a file that was there before stays.
         """
         check_output(out)
+        check_sidecar(out)
         refuse_to_overwrite(out, [target])
         files = frame_files(out, options)
         request = SwapRequest(sources, persons, everybody, str(target))

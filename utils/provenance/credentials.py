@@ -86,11 +86,8 @@ def read_credentials(certificate_path: Path, key_path: Path) -> Credentials:
         UnreadableInput: if a file cannot be read, or holds something else.
         BadArgument: if they do not belong together, are not valid now, or are of a kind that C2PA does not know.
     """
-    chain, key_bytes = read_small(certificate_path), read_small(key_path)
-    try:
-        certificates = x509.load_pem_x509_certificates(chain)
-    except ValueError as error:
-        raise UnreadableInput(f"{str(certificate_path)!r} is no certificate in PEM format; export it as PEM") from error
+    chain, key_bytes = _read_small(certificate_path), _read_small(key_path)
+    certificates = _certificates(chain, certificate_path)
     try:
         key = serialization.load_pem_private_key(key_bytes, password=None)
     except TypeError as error:
@@ -110,12 +107,26 @@ def read_credentials(certificate_path: Path, key_path: Path) -> Credentials:
     return Credentials(_algorithm(key, key_path), chain, pem)
 
 
-def read_small(path: Path) -> bytes:
-    """The content of a file of certificates or keys.
+def read_authorities(path: Path) -> bytes:
+    """Certificates of those who are trusted to name signers, PEM.
 
     Raises:
-        UnreadableInput: if it is not a file, too large, or cannot be read.
+        UnreadableInput: if the file cannot be read, or holds something else.
     """
+    content = _read_small(path)
+    _certificates(content, path)
+    return content
+
+
+def _certificates(content: bytes, path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError as error:
+        raise UnreadableInput(f"{str(path)!r} is no certificate in PEM format; export it as PEM") from error
+
+
+def _read_small(path: Path) -> bytes:
+    """The content of a file of certificates or keys."""
     try:
         if path.exists() and not path.is_file():
             raise UnreadableInput(f"{str(path)!r} is not a file; give a PEM file")

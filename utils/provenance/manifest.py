@@ -21,6 +21,7 @@ from utils.provenance.credentials import Credentials, local_credentials
 from utils.provenance.formats import mime_of_stream
 from utils.provenance.marking import Marking
 from utils.provenance.marks import DIGITAL_SOURCE_TYPE
+from utils.provenance.statement import PACK_PARAMETER, SIGNER_CODES, UNTRUSTED, failure_codes
 from utils.signals import undisturbed
 from utils.version import TOOL_NAME, __version__
 
@@ -29,15 +30,16 @@ SETTINGS = {
     "core": {"allowed_network_hosts": []},
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_after_sign": False},
 }
-SHOWING_ASSERTIONS = ("c2pa.thumbnail",)
-PLACE_ASSERTIONS = ("stds.exif", "stds.metadata", "c2pa.metadata", "cawg.metadata")
-PACK_PARAMETER = "ghost-face-swap.pack"
+THUMBNAILS = ("c2pa.thumbnail",)
+# What is passed on of the target's own manifests: what was done, bound to what, and what its author does not allow. Anything else may say
+# where it was taken, or by whom.
+PASSED_ON = ("c2pa.actions", "c2pa.hash.", "c2pa.ingredient", "c2pa.training-mining", "cawg.training-mining")
+HASH_MISMATCH = "Hash.mismatch"  # end of C2PA's codes for media that are not what was signed
 # A grey pixel, to try credentials on.
 TINY_PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
     "3a7e9b550000000a49444154789c6368000000820081ddcb5a3a0000000049454e44ae426082"
 )
-UNTRUSTED = "signingCredential.untrusted"
 
 
 def sign_picture(encoded: bytes, target: bytes, marking: Marking) -> bytes:
@@ -110,7 +112,7 @@ def check_credentials(credentials: Credentials, path: Path) -> None:
         signed = sign_picture(TINY_PNG, b"", Marking(credentials=credentials))
         with reading(io.BytesIO(signed)) as reader:
             assert reader is not None
-            failures = failures_of(reader)
+            failures = [code for code in failure_codes(reader.get_validation_results()) if code != UNTRUSTED]
     except UnwritableOutput as error:
         failures = [str(error.__cause__)]
     if failures:
@@ -118,12 +120,6 @@ def check_credentials(credentials: Credentials, path: Path) -> None:
             f"manifests cannot be signed with {str(path)!r} ({', '.join(failures)}); it needs the key usage digitalSignature and "
             "the extended one emailProtection or documentSigning, from an authority that is not itself"
         )
-
-
-def failures_of(reader: c2pa.Reader) -> list[str]:
-    """C2PA's codes of what is wrong with the newest manifest of a file, beside that nobody vouches for its signer."""
-    found = (reader.get_validation_results() or {}).get("activeManifest", {}).get("failure", [])
-    return [failure["code"] for failure in found if failure["code"] != UNTRUSTED]
 
 
 def _sign(source: BinaryIO, signed: BinaryIO, target: BinaryIO, marking: Marking, embedded: bool) -> bytes:
@@ -142,6 +138,8 @@ def _sign(source: BinaryIO, signed: BinaryIO, target: BinaryIO, marking: Marking
 @undisturbed
 def _sign_once(source: BinaryIO, signed: BinaryIO, target: BinaryIO, marking: Marking, embedded: bool) -> bytes:
     redacted = _what_shows_too_much(target, marking.keep_gps)
+    if redacted is None:
+        target, redacted = io.BytesIO(), []
     credentials = marking.credentials or local_credentials()
     info = c2pa.C2paSignerInfo(credentials.algorithm, credentials.chain, credentials.key, None)
     with c2pa.Signer.from_info(info) as signer, c2pa.Builder(_definition(marking, redacted), _context()) as builder:
@@ -180,19 +178,26 @@ def _definition(marking: Marking, redacted: list[str]) -> str:
     )
 
 
-def _what_shows_too_much(target: BinaryIO, keep_gps: bool) -> list[str]:
-    """Addresses of those assertions in the target's own manifests that show its faces, or say where it was taken."""
-    kinds = SHOWING_ASSERTIONS if keep_gps else (*SHOWING_ASSERTIONS, *PLACE_ASSERTIONS)
+def _what_shows_too_much(target: BinaryIO, keep_gps: bool) -> list[str] | None:
+    """Addresses of those assertions in the target's own manifests that show its faces, or say where it was taken.
+
+    None if its manifest is damaged: what took it over would be damaged, too. If only its pictures were changed since, that can be told.
+    """
     try:
         with reading(target) as reader:
-            manifests = json.loads(reader.detailed_json())["manifests"] if reader is not None else {}
-    except c2pa.C2paError:  # nothing of it can be passed on
+            if reader is None:
+                return []
+            codes = failure_codes(reader.get_validation_results())
+            manifests = json.loads(reader.detailed_json()).get("manifests")
+    except c2pa.C2paError:  # not of a kind that can hold one, or unreadable as a whole: nothing of it can be passed on
         return []
+    if not manifests or not all(code.startswith(SIGNER_CODES) or code.endswith(HASH_MISMATCH) for code in codes):
+        return None
     return [
         f"self#jumbf=/c2pa/{label}/c2pa.assertions/{assertion}"
         for label, manifest in manifests.items()
-        for assertion in manifest["assertion_store"]
-        if assertion.startswith(kinds)
+        for assertion in manifest.get("assertion_store", {})
+        if assertion.startswith(THUMBNAILS) or not (keep_gps or assertion.startswith(PASSED_ON))
     ]
 
 

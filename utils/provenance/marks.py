@@ -15,13 +15,8 @@ from utils.version import TOOL_NAME, __version__
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 DIGITAL_SOURCE_TYPE = f"{SOURCE_TYPES}compositeWithTrainedAlgorithmicMedia"
-# Those of the vocabulary that say that a model made the picture, or a part of it.
-MADE_BY_MODELS = frozenset(
-    {
-        *("compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia", "algorithmicMedia"),
-        *("algorithmicallyEnhanced", "compositeSynthetic"),
-    }
-)
+# Those of the vocabulary that say that a model made the picture, or a part of it. What an algorithm made without a model is not among them.
+MADE_BY_MODELS = frozenset({"compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia", "compositeSynthetic"})
 VIDEO_TAGS = {
     "comment": f"Altered by AI (face swap). DigitalSourceType: {DIGITAL_SOURCE_TYPE}",
     "DIGITALSOURCETYPE": DIGITAL_SOURCE_TYPE,  # of these two, MP4 and MOV hold only the comment

@@ -7,71 +7,71 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
 
 import av
 import c2pa
 
 from utils.errors import UnreadableInput
 from utils.inference.video.probing import open_video
-from utils.provenance.credentials import read_small
-from utils.provenance.formats import SIDECAR, mime_of_stream, sidecars_of
-from utils.provenance.manifest import PACK_PARAMETER, failures_of, reading
+from utils.provenance.credentials import read_authorities
+from utils.provenance.formats import SIDECAR, UNKNOWN, mime_of_stream, sidecars_of
+from utils.provenance.manifest import reading
 from utils.provenance.marks import MADE_BY_MODELS, SOURCE_TYPES, xmp_source_types
+from utils.provenance.statement import UNREADABLE, Statement, printable, statement_of
 from utils.signals import undisturbed
 
 INTACT, UNMARKED, CHANGED = 0, 7, 8  # exit codes
-VERDICTS = {
-    INTACT: "marked as altered by AI, and as it was signed",
-    UNMARKED: "not marked as altered by AI",
-    CHANGED: "marked as altered by AI, but not as it was signed",
-}
 MANIFEST_STORE = b"jumdc2pa"  # stands in every file that holds a manifest, readable or not
 LARGEST_SIDECAR = 64 << 20
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What the newest C2PA manifest of a file says.
-
-    Attributes:
-        sidecar: the file that it was read from, if it lies beside the media.
-        actions: what was done, in order; C2PA's names.
-        tools: name and version of what did it.
-        pack: the model pack, if that is said.
-        source_types: short names of the digital source types of all manifests of the file.
-        signer: of the certificate.
-        trusted: whether an authority that is trusted vouches for the signer.
-        failures: C2PA's codes of what does not hold.
-    """
-
-    sidecar: str | None = None
-    actions: tuple[str, ...] = ()
-    tools: tuple[str, ...] = ()
-    pack: str = ""
-    source_types: tuple[str, ...] = ()
-    signer: str = ""
-    trusted: bool = False
-    failures: tuple[str, ...] = ()
+SIGNER_REMARKS = {
+    "signingCredential.expired": "the certificate has expired, and nobody vouches that it was signed before",
+    "signingCredential.invalid": "the certificate is not one for signing media",
+    "signingCredential.ocsp.revoked": "the certificate was withdrawn",
+}
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The marks of a file: source types in its XMP, in tags of its container, and its signature (None if there is none)."""
+    """The marks of a file.
+
+    Attributes:
+        file: its path.
+        xmp, tags: short names of source types in its XMP, and in tags of its container.
+        signature: what its newest C2PA manifest says; None if it has none.
+        sidecar: path of the file in which that was, if it lies beside the media.
+    """
 
     file: str
     xmp: tuple[str, ...]
     tags: tuple[str, ...]
-    signature: Signature | None
+    signature: Statement | None
+    sidecar: str | None = None
 
     @property
     def exit_code(self) -> int:
-        """The verdict."""
-        signed = self.signature.source_types if self.signature else ()
-        if not MADE_BY_MODELS.intersection((*self.xmp, *self.tags, *signed)):
-            damaged = self.signature is not None and self.signature.failures
-            return CHANGED if damaged else UNMARKED
-        return INTACT if self.signature is not None and not self.signature.failures else CHANGED
+        """The verdict. Only what is signed, and holds, makes a file marked and intact: other marks are written by anybody."""
+        signature = self.signature
+        if signature is not None and signature.holds and self._signed_as_altered:
+            return INTACT
+        if self._says_altered or (signature is not None and not signature.holds and self.sidecar is None):
+            return CHANGED
+        return UNMARKED
+
+    @property
+    def verdict(self) -> str:
+        """The same in words."""
+        signature = self.signature
+        if self.exit_code == INTACT:
+            return "marked as altered by AI, and as it was signed"
+        if self.exit_code == UNMARKED:
+            return "not marked as altered by AI"
+        if signature is None:
+            return "marked as altered by AI, but not signed: it never was, or lost that when it was edited or encoded again"
+        if signature.holds:
+            return "marked as altered by AI, but what is signed does not say so: the mark may have been added later"
+        if self._says_altered or self._signed_as_altered:
+            return "marked as altered by AI, but not as it was signed: it was changed since"
+        return "signed, but not as it was signed: it was changed since"
 
     def to_json(self) -> str:
         """One line."""
@@ -81,23 +81,36 @@ class Findings:
         """For people."""
         said = [("XMP", self.xmp), ("container", self.tags)]
         marks = [f"  {place}: {', '.join(types)}" for place, types in said if types]
-        return [f"{self.file}: {VERDICTS[self.exit_code]}", *marks, *self._signature_lines()]
+        return [f"{printable(self.file)}: {self.verdict}", *marks, *self._signature_lines()]
+
+    @property
+    def _says_altered(self) -> bool:
+        return not MADE_BY_MODELS.isdisjoint((*self.xmp, *self.tags))
+
+    @property
+    def _signed_as_altered(self) -> bool:
+        said = self.signature or Statement()
+        return not MADE_BY_MODELS.isdisjoint((*said.source_types, *said.earlier_types))
 
     def _signature_lines(self) -> list[str]:
-        signature = self.signature
-        if signature is None:
-            why = "; it was never signed, or was lost when the file was edited or encoded again"
-            return [f"  C2PA: no manifest{why if self.exit_code == CHANGED else ''}"]
-        place = f" (in {signature.sidecar})" if signature.sidecar else ""
-        what = ", ".join(filter(None, [*signature.tools, signature.pack and f"pack {signature.pack}"]))
-        lines = [f"  C2PA{place}: {', '.join(signature.actions) or 'a manifest'}{f' by {what}' if what else ''}"]
-        if signature.failures:
-            lines.append(f"  does not hold: {', '.join(signature.failures)}; the file was changed after it was signed")
-        else:
+        said = self.signature
+        if said is None:
+            return ["  C2PA: no manifest"]
+        place = f" (in {printable(self.sidecar)})" if self.sidecar else ""
+        what = ", ".join(filter(None, [*said.tools, said.pack and f"pack {said.pack}"]))
+        types = f": {', '.join(said.source_types)}" if said.source_types else ""
+        lines = [f"  C2PA{place}: {', '.join(said.actions) or 'a manifest'}{f' by {what}' if what else ''}{types}"]
+        if said.earlier_types:
+            lines.append(f"  of what it was made from, it says: {', '.join(said.earlier_types)}")
+        if said.holds:
             lines.append("  signature and hashes hold")
-        if signature.signer:
-            known = "trusted" if signature.trusted else "unknown: no trusted authority vouches for that name"
-            lines.append(f"  signed by: {signature.signer} ({known})")
+        else:
+            of_another = "; it may be the manifest of another file" if self.exit_code == UNMARKED else ""
+            lines.append(f"  does not hold: {', '.join(said.failures)}{of_another}")
+        if said.signer:
+            known = "trusted" if said.trusted else "unknown: no trusted authority vouches for that name"
+            remarks = [SIGNER_REMARKS.get(code, code) for code in said.signer_remarks]
+            lines.append(f"  signed by: {said.signer} ({'; '.join([known, *remarks])})")
         return lines
 
 
@@ -111,14 +124,15 @@ def verify(path: Path, trust: Path | None = None) -> Findings:
     Raises:
         UnreadableInput: if a file cannot be read, or is itself the sidecar of another.
     """
-    anchors = b"" if trust is None else read_small(trust)
+    anchors = b"" if trust is None else read_authorities(trust)
     try:
         if not S_ISREG(path.stat().st_mode):
             raise UnreadableInput(f"{str(path)!r} is not a file; give a picture or a video")
         if _mime_of(path) == SIDECAR:
             raise UnreadableInput(f"{str(path)!r} holds the signature of a file that lies beside it; give that file")
         xmp = tuple(sorted(xmp_source_types(path)))
-        return Findings(str(path), xmp, _tag_source_types(path), _signature(path, anchors))
+        signature, sidecar = _signature(path, anchors)
+        return Findings(str(path), xmp, _tag_source_types(path), signature, None if sidecar is None else str(sidecar))
     except OSError as error:
         raise UnreadableInput(f"cannot read {str(path)!r} ({error.strerror or error}); check the path") from error
 
@@ -139,70 +153,39 @@ def _tag_source_types(path: Path) -> tuple[str, ...]:
     return tuple(sorted({kind for kind in MADE_BY_MODELS for text in texts if f"{SOURCE_TYPES}{kind}" in text}))
 
 
-def _signature(path: Path, anchors: bytes) -> Signature | None:
-    embedded = _read_signature(path, None, anchors)
-    if embedded is not None:
-        return embedded
-    sidecar = next((one for one in sidecars_of(path) if one.is_file() and one.stat().st_size <= LARGEST_SIDECAR), None)
-    return None if sidecar is None else _read_signature(path, sidecar, anchors)
+def _signature(path: Path, anchors: bytes) -> tuple[Statement | None, Path | None]:
+    """That inside of the file; else that of the first sidecar which holds, or of the first; and where it was."""
+    inside = _read_statement(path, None, anchors)
+    if inside is not None:
+        return inside, None
+    beside = [one for one in _sidecars(path) if one.is_file() and one.stat().st_size <= LARGEST_SIDECAR]
+    found = [(said, one) for one in beside if (said := _read_statement(path, one, anchors)) is not None]
+    return next((one for one in found if one[0].holds), found[0] if found else (None, None))
+
+
+def _sidecars(path: Path) -> Sequence[Path]:
+    """Beside the file, and beside that to which it is a link."""
+    return tuple(dict.fromkeys((*sidecars_of(path), *sidecars_of(path.resolve()))))
 
 
 @undisturbed
-def _read_signature(path: Path, sidecar: Path | None, anchors: bytes) -> Signature | None:
+def _read_statement(path: Path, sidecar: Path | None, anchors: bytes) -> Statement | None:
     beside = None if sidecar is None else sidecar.read_bytes()
-    name = None if sidecar is None else str(sidecar)
     with path.open("rb") as media:
         try:
             with reading(media, beside, anchors) as reader:
-                return None if reader is None else _describe(reader, name)
+                return None if reader is None else statement_of(reader)
         except c2pa.C2paError as error:
             if sidecar is None and not _mentions_manifest(path):
                 return None  # of a format that holds none, or no media at all
             kind = str(error).split(":", 1)[0]
-            return Signature(sidecar=name, failures=(f"unreadable manifest ({kind})",))
-
-
-def _describe(reader: c2pa.Reader, sidecar: str | None) -> Signature:
-    store = json.loads(reader.json())
-    manifests = store["manifests"]
-    newest = manifests[store["active_manifest"]]
-    actions = _actions(newest)
-    signer = newest.get("signature_info", {})
-    agents = [action.get("softwareAgent") for action in actions]
-    tools = [agent if isinstance(agent, dict) else {"name": agent} for agent in agents if agent]
-    return Signature(
-        sidecar=sidecar,
-        actions=tuple(str(action.get("action")) for action in actions),
-        tools=tuple(dict.fromkeys(f"{tool.get('name')} {tool.get('version', '')}".strip() for tool in tools)),
-        pack=next((str(pack) for action in actions if (pack := action.get("parameters", {}).get(PACK_PARAMETER))), ""),
-        source_types=tuple(
-            sorted(
-                {
-                    str(action["digitalSourceType"]).rpartition("/")[2]
-                    for manifest in manifests.values()
-                    for action in _actions(manifest)
-                    if action.get("digitalSourceType")
-                }
-            )
-        ),
-        signer=", ".join(filter(None, (signer.get("common_name"), signer.get("issuer")))),
-        trusted=reader.get_validation_state() == "Trusted",
-        failures=tuple(sorted(set(failures_of(reader)))),
-    )
-
-
-def _actions(manifest: dict[str, Any]) -> Sequence[dict[str, Any]]:
-    assertions = manifest.get("assertions", [])
-    return [
-        action
-        for assertion in assertions
-        if assertion["label"].startswith("c2pa.actions")
-        for action in assertion["data"]["actions"]
-    ]
+            return Statement(failures=(f"{UNREADABLE} ({printable(kind)})",))
 
 
 def _mentions_manifest(path: Path) -> bool:
     with path.open("rb") as file:
+        if mime_of_stream(file) == UNKNOWN:
+            return False  # no media: it may be a text about manifests
         tail = b""
         while block := file.read(1 << 20):
             if MANIFEST_STORE in tail + block:

@@ -21,7 +21,6 @@ from utils.pictures import check_picture_extension, put_back
 from utils.provenance.marking import Marking
 
 NAME = Path("%06d.png")
-RESULTS = ("sequence", "frames")  # kinds of pictures that show the result; the others are layers for compositing
 BEGUN_NAME = "publishing"  # in the work folder: from here on, what lies in the places is this run's own
 
 
@@ -184,7 +183,7 @@ def stage_frame(
     files: FrameFiles,
     marking: Marking,
 ) -> None:
-    """Write the pictures of one frame into the folder of its segment; those of the result are signed.
+    """Write the pictures of one frame into the folder of its segment, each signed.
 
     Args:
         position: of the frame in the result, from 0 on.
@@ -200,16 +199,21 @@ def stage_frame(
     pictures = {"frames": StoredPicture(result)}
     if files.sequence is not None:
         stored = original.picture
-        whole = StoredPicture(result) if stored is None else replace(stored.stored, pixels=put_back(stored, result))
+        whole = (
+            StoredPicture(result)
+            if stored is None
+            else replace(stored.stored, pixels=put_back(stored, result, marking.label))
+        )
         pictures["sequence"] = whole
     if files.matte is not None:
         faces, matte = get_layers(composition.frame, composition.aligned, composition.generated)
         pictures |= {"face": StoredPicture(faces), "mask": StoredPicture(matte)}
-    for kind, target in files.targets.items():
-        path = segment / kind / numbered(target, files.numbers[position]).name
+    # A whole video as target would have to be validated anew for each frame.
+    target = b"" if original.picture is None else original.picture.encoded
+    for kind, named in files.targets.items():
+        path = segment / kind / numbered(named, files.numbers[position]).name
         encoded = encode_picture(pictures[kind], path, marking.keep_gps)
-        if kind in RESULTS:  # of a whole video as target, each frame would have to be validated anew
-            encoded = sign_picture(encoded, b"" if original.picture is None else original.picture.encoded, marking)
+        encoded = sign_picture(encoded, target, marking)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encoded)

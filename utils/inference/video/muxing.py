@@ -8,9 +8,8 @@ from __future__ import annotations
 import heapq
 import logging
 import math
-import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +19,7 @@ import av
 
 from utils.errors import UnwritableOutput
 from utils.files import TEMPORARY_PREFIX
+from utils.inference.video.places import place_tag, tells_place
 from utils.inference.video.probing import (
     MOV_MUXERS,
     MUXERS,
@@ -44,8 +44,6 @@ FOREIGN_TAGS = frozenset(
         *(tag.lower() for tag in VIDEO_TAGS),
     }
 )
-PLACE_TAG = "location"  # part of the names of all tags that say where a film was taken
-ISO_6709 = re.compile(r"[+-]\d+(\.\d*)?[+-]\d+")
 
 
 def get_final_video(
@@ -78,33 +76,35 @@ def get_final_video(
         if muxer in MOV_MUXERS and picture.codec_context.name == "hevc":
             picture.codec_context.codec_tag = "hvc1"  # the only one that Apple's players take
         packets = _video_packets(segments, times, video, picture, _duration(video, original, times))
-        others = [] if original is None else _add_the_rest(original, output, picture, video, out.parent, resources)
+        others = (
+            [] if original is None else _add_the_rest(original, output, picture, video, out.parent, resources, keep_gps)
+        )
         output.metadata.update(VIDEO_TAGS)
-        if original is not None and keep_gps:
-            output.metadata.update(_place(original.metadata))
         for packet in heapq.merge(packets, *others, key=_decode_time_s):
             output.mux(packet)
 
 
 def _add_the_rest(
-    original: Any, output: Any, picture: Any, video: VideoInfo, folder: Path, resources: ExitStack
+    original: Any,
+    output: Any,
+    picture: Any,
+    video: VideoInfo,
+    folder: Path,
+    resources: ExitStack,
+    keep_gps: bool,
 ) -> list[Iterator[Any]]:
     """Give `output` what the original has beside its pictures; return the packets of its sound and subtitles, by track."""
     shown = video_stream(original, video.path)
     picture.metadata.update(kept_tags(shown))
     picture.disposition = shown.disposition
     kept = {key: text for key, text in original.metadata.items() if key.lower() not in FOREIGN_TAGS}
-    output.metadata.update({key: text for key, text in kept.items() if PLACE_TAG not in key.lower()})
+    if keep_gps:
+        kept |= place_tag(kept)
+    output.metadata.update({key: text for key, text in kept.items() if keep_gps or not tells_place(key, text)})
     add_chapters(original, output, video)
     sound = add_audio_from_another_video(original, output, video)
     workspace = resources.enter_context(tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder))
-    return [*sound, *add_subtitles(output, video, Path(workspace), resources)]
-
-
-def _place(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Where a film was taken, under the name that is written in every container, whatever the phone called it."""
-    places = [text for key, text in metadata.items() if PLACE_TAG in key.lower() and ISO_6709.match(text)]
-    return {PLACE_TAG: places[0]} if places else {}
+    return [*sound, *add_subtitles(output, video, Path(workspace), resources, keep_gps)]
 
 
 def _duration(video: VideoInfo, original: Any, times: Sequence[int]) -> int | None:

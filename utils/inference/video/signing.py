@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from utils.errors import UnwritableOutput
 from utils.files import finished_file
 from utils.inference.stopwatch import stage
-from utils.provenance.formats import sidecars_of
+from utils.provenance.formats import SIDECAR, mime_of_stream, sidecars_of
 from utils.provenance.marking import Marking
 from utils.provenance.marks import append_xmp_to_mp4
 
-HOLDS_MANIFEST = (".mp4", ".m4v", ".mov")
+HOLD_NO_MANIFEST = (".mkv", ".webm")
+
+
+def sidecar_of(out: Path) -> Path | None:
+    """Where the manifest of a video of this name lies if its container cannot hold one; beside the file itself if the name is a link.
+
+    >>> sidecar_of(Path("clip.mkv")).name, sidecar_of(Path("clip.mp4"))
+    ('clip.mkv.c2pa', None)
+    """
+    place = Path(os.path.realpath(out))
+    return sidecars_of(place)[0] if place.suffix.lower() in HOLD_NO_MANIFEST else None
+
+
+def check_sidecar(out: Path) -> None:
+    """Refuse an output in the place of whose manifest something else lies.
+
+    Raises:
+        UnwritableOutput: naming it.
+    """
+    sidecar = sidecar_of(out)
+    try:
+        if sidecar is not None and sidecar.exists() and not (sidecar.is_file() and _is_manifest(sidecar)):
+            raise UnwritableOutput(
+                f"{str(sidecar)!r} is no manifest, and the one of {str(out)!r} is to have that name; move it, or choose another"
+            )
+    except OSError as error:
+        raise UnwritableOutput(f"cannot look at {str(sidecar)!r} ({error.strerror}); choose another name") from error
 
 
 @stage("sign")
@@ -28,10 +56,16 @@ def mark_video(path: Path, out: Path, target: Path | None, marking: Marking) -> 
     """
     from utils.provenance.manifest import detached_manifest, sign_file
 
-    if out.suffix.lower() in HOLDS_MANIFEST:
-        append_xmp_to_mp4(path)
-        with finished_file(path) as signed:
-            sign_file(path, signed, target, marking)
+    sidecar = sidecar_of(out)
+    if sidecar is not None:
+        with finished_file(sidecar) as unfinished:
+            unfinished.write_bytes(detached_manifest(path, target, marking))
         return
-    with finished_file(sidecars_of(out)[0]) as sidecar:
-        sidecar.write_bytes(detached_manifest(path, target, marking))
+    append_xmp_to_mp4(path)
+    with finished_file(path) as signed:
+        sign_file(path, signed, target, marking)
+
+
+def _is_manifest(path: Path) -> bool:
+    with path.open("rb") as file:
+        return mime_of_stream(file) == SIDECAR

@@ -9,9 +9,11 @@ import logging
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from utils.inference.video.places import tells_positions
 from utils.inference.video.probing import DEMUXERS, MOV_MUXERS, VideoInfo, media_url, open_video
 from utils.inference.video.program import ffmpeg_program
 from utils.inference.video.sound import kept_tags, takes
@@ -21,22 +23,28 @@ logger = logging.getLogger(__name__)
 TEXT_FORMATS = {"matroska": "subrip", "webm": "webvtt"}  # to rewrite to; else `mov_text`
 NATIVE = {"mp4": frozenset({"mov_text"}), "mov": frozenset({"mov_text"}), "webm": frozenset({"webvtt"})}
 REWRITING_TIMEOUT_S = 600
+FIRST_CUES = 20  # a log has a position in every one, once there is any
 
 
-def add_subtitles(output: Any, video: VideoInfo, folder: Path, resources: ExitStack) -> list[Iterator[Any]]:
-    """Add every subtitle track of the original to `output`; a warning tells which cannot be held.
+def add_subtitles(
+    output: Any, video: VideoInfo, folder: Path, resources: ExitStack, keep_gps: bool
+) -> list[Iterator[Any]]:
+    """Add every subtitle track of the original to `output`; a warning tells which cannot be held, or tells places.
 
     Args:
         output: open output container, before its first packet.
         video: the original and the wanted part of it.
         folder: where rewritten tracks lie meanwhile.
         resources: keeps files open until the packets are read.
+        keep_gps: whether a track that tells where the film was taken is added, too.
 
     Returns:
         Iterators over packets to mux, each in the order of decode time.
     """
     with open_video(video.path, video.limits) as original:
         numbers = [track.index for track in original.streams.subtitles]
+    if not keep_gps:
+        numbers = [number for number in numbers if not _is_flight_log(number, video)]
     return [packets for number in numbers for packets in _added(number, output, video, folder, resources)]
 
 
@@ -69,6 +77,16 @@ def _added(number: int, output: Any, video: VideoInfo, folder: Path, resources: 
     stream.metadata.update(tags)
     stream.disposition = disposition
     yield _packets(track, stream, video)
+
+
+def _is_flight_log(number: int, video: VideoInfo) -> bool:
+    """Whether a track tells positions, as drones write them under each frame; says so in a warning."""
+    with open_video(video.path, video.limits) as original:
+        cues = (bytes(packet) for packet in original.demux(original.streams[number]) if packet.size)
+        if not any(map(tells_positions, islice(cues, FIRST_CUES))):
+            return False
+    logger.warning("subtitle track %d is left out: it tells where the film was taken; --keep_gps keeps it", number)
+    return True
 
 
 def _native(name: str, muxer: str) -> bool:
