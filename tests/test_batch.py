@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from utils.batch.flags import Shard
 from utils.batch.job_files import JobFlagParser, parts_of, read_jobs
 from utils.batch.patterns import jobs_of_patterns
+from utils.batch.places import check_places
 from utils.batch.results import DONE, FAILED, Outcome, Results
 from utils.batch.worker import Worker
 from utils.errors import BadArgument, SwapError
@@ -212,12 +213,52 @@ def test_a_job_file_that_cannot_be_understood_is_refused_with_its_line_before_an
     path = tmp_path / "jobs"
     path.write_text(text, encoding="utf-8")
     parser = build_parser("test", JobFlagParser)
-    from utils.batch.patterns import without_twins
-
     with pytest.raises(BadArgument) as refused:
-        without_twins(read_jobs(path, parser, parser.parse_args([])))
+        check_places(read_jobs(path, parser, parser.parse_args([])), tmp_path / "results.jsonl", path)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "results", "words"),
+    [
+        ([("a.png", "b.png"), ("b.png", "c.png")], "r.jsonl", "job 1 writes 'b.png', which job 2 reads"),
+        ([("b.png", "c.png"), ("a.png", "link/b.png")], "r.jsonl", "job 2 writes 'link/b.png', which job 1 reads"),
+        ([("a.png", "c.png"), ("a.png", "link/c.png")], "r.jsonl", "jobs 1 and 2 both write"),
+        ([("a.png", "c.png")], "link/a.png", "is also an input or an output; choose another file with --results"),
+        ([("a.png", "c.png")], "c.png", "choose another file with --results"),
+        ([("a.png", "c.png")], "me.png", "choose another file with --results"),
+        ([("a.png", "c.png")], "jobs.jsonl", "choose another file with --results"),
+    ],
+)
+def test_jobs_that_would_write_what_is_read_are_refused(tmp_path, monkeypatch, jobs, results, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    lines = [json.dumps({"target_image": target, "out_image_name": out}) for target, out in jobs]
+    (tmp_path / "jobs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    parser = build_parser("test", JobFlagParser)
+    common = parser.parse_args(["--source_paths=me.png"])
+    with pytest.raises(BadArgument) as refused:
+        check_places(read_jobs(Path("jobs.jsonl"), parser, common), Path(results), Path("jobs.jsonl"))
+    assert words in str(refused.value)
+
+
+def test_a_key_is_not_written_over(command_line, tmp_path):
+    key = tmp_path / "key.png"
+    key.write_bytes(b"a key")
+    flags = (
+        "--c2pa_key",
+        key,
+        "--c2pa_cert",
+        tmp_path / "cert.pem",
+        "--target_image",
+        COLLINS,
+        "--out_image_name",
+        key,
+    )
+    refused = command_line(*flags)
+    assert (refused.returncode, key.read_bytes()) == (BAD_ARGUMENT, b"a key")
+    assert "is also an input" in refused.stderr
 
 
 NAMES = st.sampled_from(["target_image", "out_image_name", "source_paths", "strength", "resume", "start", "crf", "x"])

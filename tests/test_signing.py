@@ -21,6 +21,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from utils.errors import BadArgument
 from utils.inference.blending import Patch
+from utils.picture_codecs import StoredPicture, encode_picture
 from utils.pictures import read_picture, write_picture
 from utils.provenance.credentials import local_credentials, read_credentials
 from utils.provenance.label import draw_label, put_label
@@ -190,6 +191,21 @@ def test_a_labelled_photo_differs_from_a_plain_one_in_the_label_only(tmp_path):
     for name, marking in (("plain.png", Marking()), ("labelled.png", Marking(label=True))):
         write_picture(tmp_path / name, picture, picture.bgr, marking)
     assert_labelled(*(cv2.imread(str(tmp_path / name))[None] for name in ("plain.png", "labelled.png")))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_the_label_can_be_seen_where_a_picture_is_transparent(tmp_path, orientation, depth):
+    clear = StoredPicture(np.zeros((90, 160, 4), depth), orientation)
+    (tmp_path / "clear.png").write_bytes(encode_picture(clear, tmp_path / "clear.png"))
+    picture = read_picture(tmp_path / "clear.png")
+    write_picture(tmp_path / "out.png", picture, picture.bgr, Marking(label=True))
+    stored = read_picture(tmp_path / "out.png").stored
+    upright = np.rot90(stored.pixels[:, :, 3], -1) if orientation == 6 else stored.pixels[:, :, 3]
+    label = np.zeros(upright.shape, bool)
+    label[draw_label(*upright.shape).place] = True
+    assert stored.orientation == orientation
+    assert (upright[label] == np.iinfo(depth).max).all() and not upright[~label].any()
 
 
 def test_a_labelled_video_differs_from_a_plain_one_in_the_label_only(command_line, tmp_path):

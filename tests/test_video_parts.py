@@ -52,7 +52,7 @@ def clips(tmp_path_factory):
     return folder
 
 
-def process(source: Path, out: Path, options: VideoOptions) -> int:
+def process(source: Path, out: Path, options: VideoOptions, keep_gps: bool = False) -> int:
     """What the pipeline does, without a swap; the number of frames looked at."""
     video = read_target(source, options)
     frames, encoding = list(get_frames(video)), encoding_for(video, out, options)
@@ -64,7 +64,7 @@ def process(source: Path, out: Path, options: VideoOptions) -> int:
         segments.append(out.with_name(f"{out.stem}.{first}.part"))
         planes = (encodable(frame, None, video, encoding) for frame in wanted[first : first + 17])
         write_segment(planes, segments[-1], timeline.video, encoding)
-    get_final_video(segments, timeline.times, timeline.video, out)
+    get_final_video(segments, timeline.times, timeline.video, out, keep_gps)
     return len(frames)
 
 

@@ -74,8 +74,14 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
         raise BadArgument("--json and --out_image_name - both want stdout; leave one out")
     args.video_options = video_options(args)
     if not args.list_faces and args.out != PIPE:
-        refuse_to_overwrite(args.out, (args.target, *chain(*args.source_paths, *args.target_faces_paths)))
+        refuse_to_overwrite(args.out, input_files(args))
     return args
+
+
+def input_files(args: argparse.Namespace) -> list[Path]:
+    """All that completed flags name to be read."""
+    photos = chain(*args.source_paths, *args.target_faces_paths)
+    return [path for path in (args.target, *photos, args.c2pa_cert, args.c2pa_key) if path not in (None, PIPE)]
 
 
 def load_models(args: argparse.Namespace, tell: Tell) -> ModelPack:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from utils.batch.engines import default_threads, run_here
 from utils.batch.job_files import BatchJob, JobFlagParser, parts_of, read_jobs
+from utils.batch.places import check_places
 from utils.batch.results import DONE, FAILED, SKIPPED, Outcome, Results
 from utils.errors import BadArgument, SomeFailed
 from utils.flags import build_parser
@@ -37,8 +38,10 @@ def run_batch(args: argparse.Namespace, show: Show, tell: Tell) -> None:
         SomeFailed: if some failed.
     """
     marking_of(args)  # a certificate that is refused comes before any work
-    jobs = parts_of(_gather(args), args.shard)
-    results = Results(_results_path(args))
+    jobs, results_path = _gather(args), _results_path(args)
+    check_places(jobs, results_path, args.jobs)
+    jobs = parts_of(jobs, args.shard)
+    results = Results(results_path)
     tally: Counter[str] = Counter()
     failed = []
     try:
@@ -60,15 +63,15 @@ def run_batch(args: argparse.Namespace, show: Show, tell: Tell) -> None:
 
 
 def _gather(args: argparse.Namespace) -> list[BatchJob]:
-    from utils.batch.patterns import jobs_of_patterns, without_twins
+    from utils.batch.patterns import jobs_of_patterns
 
     if args.jobs and args.out_dir:
         raise BadArgument("--jobs and --out_dir are two ways to say the same; give one")
     if args.jobs and args.out_pattern:
         raise BadArgument("--out_pattern names the results of --out_dir; job files name their own")
-    jobs = read_jobs(args.jobs, build_parser(__version__, JobFlagParser), args) if args.jobs else jobs_of_patterns(args)
-    without_twins(jobs)
-    return jobs
+    if args.jobs:
+        return read_jobs(args.jobs, build_parser(__version__, JobFlagParser), args)
+    return jobs_of_patterns(args)
 
 
 def _results_path(args: argparse.Namespace) -> Path:

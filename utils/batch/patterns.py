@@ -158,19 +158,3 @@ def _result_name(pattern: str, source: Path, target: Path, number: int, flag: st
     own = target.suffix.lower()
     writable, other = (WRITABLE_EXTENSIONS, ".png") if flag == "target_image" else (VIDEO_EXTENSIONS, ".mp4")
     return name + (target.suffix if own in writable else other)
-
-
-def without_twins(jobs: Sequence[BatchJob]) -> None:
-    """Refuse jobs that write the same output.
-
-    Raises:
-        BadArgument: naming two of them.
-    """
-    seen: dict[str, int] = {}
-    for job in jobs:
-        place = os.path.normcase(job.args.out.absolute())
-        if place in seen:
-            raise BadArgument(
-                f"jobs {seen[place]} and {job.number} both write {str(job.args.out)!r}; give each its own output"
-            )
-        seen[place] = job.number

@@ -12,6 +12,7 @@ import av
 import c2pa
 
 from utils.errors import UnreadableInput
+from utils.files import is_there
 from utils.inference.video.probing import open_video
 from utils.provenance.credentials import read_authorities
 from utils.provenance.formats import SIDECAR, UNKNOWN, mime_of_stream, sidecars_of
@@ -158,7 +159,9 @@ def _signature(path: Path, anchors: bytes) -> tuple[Statement | None, Path | Non
     inside = _read_statement(path, None, anchors)
     if inside is not None:
         return inside, None
-    beside = [one for one in _sidecars(path) if one.is_file() and one.stat().st_size <= LARGEST_SIDECAR]
+    beside = [
+        one for one in _sidecars(path) if is_there(one) and one.is_file() and one.stat().st_size <= LARGEST_SIDECAR
+    ]
     found = [(said, one) for one in beside if (said := _read_statement(path, one, anchors)) is not None]
     return next((one for one in found if one[0].holds), found[0] if found else (None, None))
 
