@@ -35,7 +35,7 @@ bench: venv
 audit: venv
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	.venv-audit/bin/python -m pip_audit -r requirements.txt
+	.venv-audit/bin/python -m pip_audit --strict -r requirements.txt
 
 # insightface depends on the CPU onnxruntime, which must not lie beside onnxruntime-gpu: install the rest, swap the two.
 gpu: $(VENV)/installed-gpu
