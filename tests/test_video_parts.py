@@ -139,16 +139,21 @@ def test_a_part_without_a_frame_is_refused_with_the_length(clips, start, end):
         read_target(clips / "steady.mp4", VideoOptions(**moments))
 
 
-@pytest.mark.parametrize("text", ["", "f", "-1", "1:2:3:4", "1e3", "nan", "12s", "1.5f"])
+@pytest.mark.parametrize("text", ["", "f", "-1", "1:2:3:4", "1e3", "nan", "12s", "1.5f", "9" * 400, f"{'9' * 400}f"])
 def test_moments_that_are_none(text):
     with pytest.raises(Exception, match="neither a time"):
         moment(text)
 
 
-@pytest.mark.parametrize("text", ["0", "-5", "x", "1/0", "2000", "nan"])
+@pytest.mark.parametrize("text", ["0", "-5", "x", "1/0", "2000", "nan", "2e1", "1e99999999"])
 def test_rates_that_are_none(text):
     with pytest.raises(Exception, match="not a frame rate"):
         frame_rate(text)
+
+
+def test_rates_and_times_with_as_many_decimals_as_programs_print_are_taken():
+    assert frame_rate("29.97002997002997") == Fraction(30000, 1001)
+    assert str(moment("0:01.3333333333333333")) == "1.33333"
 
 
 @pytest.mark.parametrize("rate", ["10", "25", "29.97", "30", "60"])

@@ -15,6 +15,11 @@ OPTIONS = ("start", "end", "out_fps", "in_fps", "codec", "crf", "keep_frames", "
 OUTPUT_FLAGS = ("resume", "out_fps", "codec", "crf", "keep_frames", "matte", "out_video_name", "out_image_name")
 MAX_FPS = 1000
 NTSC_DIVISOR = 1001  # of 24000/1001, 30000/1001, 60000/1001
+# Read before a number is made of it: an exponent can ask for gigabytes of digits, and a few hundred are more than a float holds.
+DECIMAL = r"(?:\d{1,9}(?:\.\d{0,20})?|\.\d{1,20})"
+FRAME = re.compile(r"(\d{1,9})f", re.ASCII)
+TIME = re.compile(rf"(?:\d{{1,9}}:){{0,2}}{DECIMAL}", re.ASCII)
+RATE = re.compile(rf"{DECIMAL}|\d{{1,9}}/\d{{1,9}}", re.ASCII)
 
 
 def moment(text: str) -> Moment:
@@ -23,9 +28,9 @@ def moment(text: str) -> Moment:
     >>> str(moment("00:01:02.5")), str(moment("120f"))
     ('62.5', '120f')
     """
-    if re.fullmatch(r"\d+f", text):
-        return Moment(frame=int(text[:-1]))
-    if not re.fullmatch(r"(\d+:){0,2}(\d+(\.\d*)?|\.\d+)", text):
+    if frame := FRAME.fullmatch(text):
+        return Moment(frame=int(frame[1]))
+    if not TIME.fullmatch(text):
         raise argparse.ArgumentTypeError(f"'{text}' is neither a time (1.5, 00:01:02.5) nor a frame (120f)")
     seconds = Fraction(0)
     for part in text.split(":"):
@@ -40,8 +45,8 @@ def frame_rate(text: str) -> Fraction:
     (Fraction(25, 1), Fraction(30000, 1001), Fraction(24000, 1001))
     """
     try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
+        rate = Fraction(text) if RATE.fullmatch(text) else Fraction(0)
+    except ZeroDivisionError:
         rate = Fraction(0)
     ntsc = Fraction(1000 * round(rate * NTSC_DIVISOR / 1000), NTSC_DIVISOR)
     if rate.denominator != 1 and abs(rate - ntsc) < Fraction(1, 200):
