@@ -137,6 +137,16 @@ def test_a_jpeg_of_endless_scans_is_refused_and_a_film_behind_one_is_not():
     assert open_picture(jpeg + scan * MOST_JPEG_SCANS, COLLINS).bgr.shape == (64, 48, 3)
 
 
+@pytest.mark.parametrize("marker", [b"\xff\x01", b"\xff\xd0", b"\xff\xd8"])
+def test_scans_behind_a_marker_without_a_length_are_counted(marker):
+    jpeg = bytes(encoded("jpeg", progressive=True))
+    scans = jpeg[jpeg.rindex(b"\xff\xda") : -2] * MOST_JPEG_SCANS
+    with pytest.raises(
+        UnreadableInput, match="scans"
+    ):  # a start of scan is no length: 0xFFDA would pass over what follows
+        open_picture(jpeg[:-2] + marker + scans + bytes(0xFFDA) + jpeg[-2:], COLLINS)
+
+
 def test_sixteen_bits_become_eight_as_before():
     every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     np.testing.assert_array_equal(to_eight_bit(every), np.round(every / 257.0).astype(np.uint8))

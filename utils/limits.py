@@ -24,7 +24,8 @@ MOST_JPEG_SCANS = (
     64  # each makes the decoder go over the whole picture, however little it holds; encoders write about ten
 )
 JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", 0xDA, 0xD9
-JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # no stuffed byte, restart or filling
+# Of those with a length behind them: no stuffed byte, TEM, restart, start of a picture or filling.
+JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 
 
 @dataclass(frozen=True)
