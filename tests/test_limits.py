@@ -19,6 +19,7 @@ from media_makers import PEAK_KB, make_clip, run_ffmpeg
 from PIL import Image as PillowImage
 
 from utils.errors import UnreadableInput
+from utils.inference.video import sample_tables
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import show_at
 from utils.inference.video.probing import read_video
@@ -141,10 +142,9 @@ def test_a_jpeg_of_endless_scans_is_refused_and_a_film_behind_one_is_not():
 def test_scans_behind_a_marker_without_a_length_are_counted(marker):
     jpeg = bytes(encoded("jpeg", progressive=True))
     scans = jpeg[jpeg.rindex(b"\xff\xda") : -2] * MOST_JPEG_SCANS
-    with pytest.raises(
-        UnreadableInput, match="scans"
-    ):  # a start of scan is no length: 0xFFDA would pass over what follows
-        open_picture(jpeg[:-2] + marker + scans + bytes(0xFFDA) + jpeg[-2:], COLLINS)
+    hidden = marker + scans + bytes(0xFFDA)  # as many as the marker of the first scan would pass over as a length
+    with pytest.raises(UnreadableInput, match="scans"):
+        open_picture(jpeg[:-2] + hidden + jpeg[-2:], COLLINS)
 
 
 def test_sixteen_bits_become_eight_as_before():
@@ -216,6 +216,20 @@ def test_samples_that_are_announced_and_not_listed_are_counted(tmp_path, kind):
     path.write_bytes(content)
     with pytest.raises(UnreadableInput, match="announces 60000000 frames"):
         read_video(path)
+
+
+def test_too_many_boxes_are_refused_and_a_file_that_passed_is_walked_once(tmp_path, monkeypatch):
+    clip, walked = make_clip(tmp_path / "clip.mp4", count=5), []
+    boxes = sample_tables._boxes
+    monkeypatch.setattr(sample_tables, "_boxes", lambda *place: walked.append(place) or boxes(*place))
+    for _ in range(2):
+        read_video(clip)
+    assert len([place for place in walked if place[1] == 0]) == 1
+    with clip.open("ab") as file:
+        file.write(struct.pack(">I4s", 8, b"free") * 1000)
+    monkeypatch.setattr(sample_tables, "MOST_BOXES", 1000)
+    with pytest.raises(UnreadableInput, match=r"clip\.mp4' has more than 1000 boxes"):
+        read_video(clip)
 
 
 def test_the_flags_reach_photos_videos_and_jobs(command_line, tmp_path):

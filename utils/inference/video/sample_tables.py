@@ -1,4 +1,5 @@
 """How many samples an MP4 or MOV file announces without listing them: some bytes that would make libav fill gigabytes with its index.
+And how many boxes it is made of, which are walked one by one.
 
 Reads the heads of boxes only. Source: ISO/IEC 14496-12, 8.7.3.2 (stsz), 8.8.8 (trun), 8.4.3 (hdlr), 8.6.1.2 (stts).
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,20 +20,34 @@ CONTAINERS = frozenset(
 )
 WHATEVER_A_SAMPLE_HAS = 0x100 | 0x200 | 0x400 | 0x800  # flags of a trun that lists durations, sizes, flags or offsets
 MOST_DEPTH = 10
+MOST_BOXES = 1_000_000  # a fragment has seven: a day and a half by the second, an hour and a half by the frame
+REMEMBERED = 16  # files that passed
 EVERY_SAMPLE_THE_SAME = (1, 1)  # an stts of uncompressed sound, whose index has an entry for a thousand samples
 
 
 def check_sample_tables(path: Path, limits: Limits) -> None:
     """Refuse a file that announces more samples than `limits` has frames, and does not list them; other kinds of files pass.
 
+    A file that passed is walked again only when it changed: it is opened for each of its tracks, and more often.
+
     Raises:
         UnreadableInput: naming the flag, or a remedy.
         OSError: if the file cannot be read.
     """
+    status = path.stat()
+    _check_state(path, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns), limits)
+
+
+@lru_cache(REMEMBERED)
+def _check_state(path: Path, size: int, state: tuple[int, ...], limits: Limits) -> None:
+    """`check_sample_tables`; `state` differs whenever the file does."""
     with path.open("rb") as file:
-        size = file.seek(0, 2)
         announced, fixed, sound, uneven = 0, 0, False, False
-        for kind, start, end in _boxes(file, 0, size, MOST_DEPTH):
+        for number, (kind, start, end) in enumerate(_boxes(file, 0, size, MOST_DEPTH), 1):
+            if number > MOST_BOXES:
+                raise UnreadableInput(
+                    f"{str(path)!r} has more than {MOST_BOXES} boxes; copy its tracks into a new MP4 with ffmpeg -c copy"
+                )
             if kind == b"cmov":
                 raise UnreadableInput(f"{str(path)!r} has a compressed movie header; convert it to MP4 first")
             if kind == b"trak":
