@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import weakref
 import zlib
 from fractions import Fraction
 
@@ -19,12 +20,16 @@ from media_makers import PEAK_KB, make_clip, run_ffmpeg
 from PIL import Image as PillowImage
 
 from utils.errors import UnreadableInput
+from utils.flags import build_parser
+from utils.inference.core import Analysis
+from utils.inference.tracking.search import STRETCH_FRAMES
+from utils.inference.tracking.tracks import Tracker
 from utils.inference.video import sample_tables
 from utils.inference.video.options import VideoOptions
 from utils.inference.video.parts import show_at
 from utils.inference.video.probing import read_video
 from utils.inference.video_processing import get_frames, read_target
-from utils.limits import DEFAULT_LIMITS, MOST_JPEG_SCANS, Limits
+from utils.limits import DEFAULT_LIMITS, MOST_JPEG_SCANS, Limits, limits_of, video_limits_of
 from utils.picture_codecs import to_eight_bit
 from utils.pictures import open_picture, read_picture
 
@@ -179,6 +184,9 @@ def test_frames_are_asked_for_their_size_before_and_in_mid_stream(tmp_path):
     clip = make_clip(tmp_path / "clip.mp4", count=5)
     with pytest.raises(UnreadableInput, match=r"160x120 pixels, more than --max_megapixels 0\.01"):
         read_video(clip, Limits(megapixels=0.01))
+    unnamed = make_clip(tmp_path / "clip.webm", count=1, codec="libvpx-vp9")  # its size is known to the decoder only
+    with pytest.raises(UnreadableInput, match=r"or its frames are larger than --max_megapixels 0\.01"):
+        read_video(unnamed, Limits(megapixels=0.01))
     for name, size in (("small.ts", (160, 120)), ("large.ts", (640, 480))):
         make_clip(tmp_path / name, count=5, size=size)
     joined = tmp_path / "joined.ts"
@@ -196,6 +204,35 @@ def test_too_many_frames_are_refused_before_any_work(tmp_path, name):
     with pytest.raises(UnreadableInput, match="5 frames or more, above --max_frames 3"):
         read_target(path, VideoOptions(limits=FEW))
     assert len(list(get_frames(read_target(path, VideoOptions(limits=Limits(frames=5)))))) == 5
+
+
+@pytest.mark.parametrize("flags", [(), ("--max_megapixels", "100")])
+def test_photos_and_frames_have_limits_of_their_own_and_one_flag_for_both(flags):
+    args = build_parser("").parse_args(flags)
+    assert (limits_of(args).megapixels, video_limits_of(args).megapixels) == ((100, 100) if flags else (120, 40))
+    assert VideoOptions().limits.pixels > 8192 * 4608, "8K"
+    assert Limits(120).pixels > 12_000 * 9_000 > VideoOptions().limits.pixels
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "%02d.png"])
+def test_frames_larger_than_8k_are_refused_in_one_line_that_names_the_flag(tmp_path, name):
+    run_ffmpeg("-f", "lavfi", "-i", "color=gray:size=7000x6000", "-frames:v", "1", tmp_path / name)
+    with pytest.raises(UnreadableInput, match="7000x6000 pixels, more than --max_megapixels 40; "):
+        read_target(tmp_path / name, VideoOptions())
+
+
+def test_of_images_of_8k_a_stretch_is_held_and_no_more(pack):
+    analysis, made = Analysis(pack, Tracker(pack.embedder, 0.4)), []
+
+    def frames():
+        for pts in range(20):
+            image = np.zeros((72, 128, 3), np.uint8)
+            made.append(weakref.ref(image))
+            yield pts, image
+
+    counts = [sum(image() is not None for image in made) for _ in analysis.follow(frames(), 3 * 7680 * 4320)]
+    assert len(counts) == 20
+    assert max(counts) <= STRETCH_FRAMES + 1
 
 
 def test_a_gap_of_years_is_not_filled_with_frames(tmp_path):

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.inference.overlap import ahead, one_after_another
+from utils.inference.overlap import BYTES_AHEAD, ahead, depth_within, one_after_another
+from utils.inference.tracking.search import STRETCH_FRAMES
 
 PATIENCE_S = 10
 
@@ -56,6 +57,18 @@ def test_a_stage_works_in_a_thread_of_its_own_and_no_further_ahead_than_its_dept
     assert source.made == 5
     assert threading.get_ident() not in source.threads
     items.close()
+
+
+def test_large_items_are_made_when_they_are_asked_for_and_those_of_4k_as_far_ahead_as_any():
+    assert depth_within(BYTES_AHEAD, 5) == 1
+    assert depth_within(BYTES_AHEAD + 1, 5) == 0
+    assert depth_within(STRETCH_FRAMES * 3 * 4096 * 2160, 1) == 1
+    source = Counted()
+    items = ahead(source.items(), depth=0)
+    assert [next(items), next(items)] == [1, 2]
+    assert (source.made, source.threads) == (2, {threading.get_ident()})
+    items.close()
+    assert source.closed
 
 
 def test_two_stages_work_at_the_same_time():

@@ -74,7 +74,8 @@ def list_faces(
     else:
         video = read_target(target, options)
         skipped = _frames_before(video)
-        _exhaust(analysis.analyse(progress(get_target(video), "analyse", video.frame_count_estimate)))
+        frames = progress(get_target(video), "analyse", video.frame_count_estimate)
+        _exhaust(analysis.analyse(frames, video.frame_bytes))
     tracks = analysis.tracker.tracks
     faces = tracks if options is None else believable(tracks, pack.detector.det_thresh)
     people = find_people(faces, analysis.tracker.companies, threshold)

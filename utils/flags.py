@@ -12,7 +12,7 @@ from utils.benchmark.flags import add_benchmark_flags
 from utils.devices import PRECISIONS, is_device_name
 from utils.files import is_there
 from utils.flag_types import add_bool, positive_int
-from utils.limits import MOST_FRAMES, MOST_MEGAPIXELS
+from utils.limits import MOST_FRAME_MEGAPIXELS, MOST_FRAMES, MOST_MEGAPIXELS
 from utils.model_files.flags import add_weight_flags
 from utils.provenance.flags import add_provenance_flags
 from utils.video_flags import add_video_flags
@@ -129,9 +129,9 @@ def build_parser(
     files.add_argument(
         "--max_megapixels",
         type=number_between(0.01, 10_000),
-        default=MOST_MEGAPIXELS,
         metavar="X",
-        help=f"pictures, and frames of videos, that are larger are refused before they are decoded (default: {MOST_MEGAPIXELS:g})",
+        help="pictures, and frames of videos, that are larger are refused before they are decoded "
+        f"(default: {MOST_MEGAPIXELS:g} for pictures, {MOST_FRAME_MEGAPIXELS:g} for frames)",
     )
     files.add_argument(
         "--max_frames",

@@ -16,6 +16,7 @@ from pathlib import Path
 from utils.errors import UnreadableInput
 
 MOST_MEGAPIXELS = 120.0  # lets cameras and telephones of 100 and 108 megapixels pass, which take 1.5 GB of memory
+MOST_FRAME_MEGAPIXELS = 40.0  # of videos, a dozen of whose frames are held at once: 8K has 33 to 38
 MOST_FRAMES = 1_000_000  # eleven hours at 25 frames a second
 PIXEL_BYTES = 8  # of a stored picture with four channels of 16 bits
 METADATA_BYTES = 256 << 20  # of a picture file, beside its pixels
@@ -113,11 +114,17 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+DEFAULT_VIDEO_LIMITS = Limits(MOST_FRAME_MEGAPIXELS)
 
 
 def limits_of(args: argparse.Namespace) -> Limits:
-    """What the flags say."""
-    return Limits(args.max_megapixels, args.max_frames)
+    """What the flags say of pictures."""
+    return Limits(args.max_megapixels or MOST_MEGAPIXELS, args.max_frames)
+
+
+def video_limits_of(args: argparse.Namespace) -> Limits:
+    """What the flags say of videos, animations and numbered pictures."""
+    return Limits(args.max_megapixels or MOST_FRAME_MEGAPIXELS, args.max_frames)
 
 
 def size_of_picture(encoded: bytes) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils.errors import BadArgument
 from utils.inference.video.options import CODEC_NAMES, Moment, VideoOptions
-from utils.limits import limits_of
+from utils.limits import video_limits_of
 
 OPTIONS = ("start", "end", "out_fps", "in_fps", "codec", "crf", "keep_frames", "matte")
 OUTPUT_FLAGS = ("resume", "out_fps", "codec", "crf", "keep_frames", "matte", "out_video_name", "out_image_name")
@@ -122,4 +122,4 @@ def video_options(args: argparse.Namespace) -> VideoOptions:
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     if given and args.image_to_image:
         raise BadArgument(f"--{next(iter(given))} has no use for an image; leave it out")
-    return VideoOptions(**given, limits=limits_of(args))
+    return VideoOptions(**given, limits=video_limits_of(args))

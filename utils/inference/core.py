@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from utils.inference.frame_records import FrameRecord, RecordedFace
 from utils.inference.image_processing import crop_face, get_final_image
 from utils.inference.model_pack import ModelPack, Surface
-from utils.inference.overlap import ahead
+from utils.inference.overlap import ahead, depth_within
 from utils.inference.records import AlignedFace, Composition, Face, Identity, Image
 from utils.inference.stopwatch import stage
 from utils.inference.tracking.cuts import CutDetector
-from utils.inference.tracking.search import Stretch, find_in_stretch, searched_stretches
+from utils.inference.tracking.search import STRETCH_FRAMES, Stretch, find_in_stretch, searched_stretches
 from utils.inference.tracking.tracks import Tracker
 
 
@@ -49,17 +49,24 @@ class Analysis:
     summary: AnalysisSummary = field(default_factory=AnalysisSummary)
     faces: Sequence[Face] = ()
 
-    def analyse(self, frames: Iterable[tuple[int, Image]]) -> Iterator[FrameRecord]:
-        """Find out what is in the next frames: (presentation time stamp, BGR uint8 image) in order."""
-        return (lay_flat(image, record, self.pack.surface) for image, record in self.follow(frames))
+    def analyse(self, frames: Iterable[tuple[int, Image]], frame_bytes: int = 0) -> Iterator[FrameRecord]:
+        """Find out what is in the next frames.
 
-    def follow(self, frames: Iterable[tuple[int, Image]]) -> Iterator[tuple[Image, FrameRecord]]:
+        Args:
+            frames: (presentation time stamp, BGR uint8 image) in order.
+            frame_bytes: of an image, where there are many: of the largest, fewer are held.
+        """
+        return (lay_flat(image, record, self.pack.surface) for image, record in self.follow(frames, frame_bytes))
+
+    def follow(self, frames: Iterable[tuple[int, Image]], frame_bytes: int = 0) -> Iterator[tuple[Image, FrameRecord]]:
         """`analyse` without appearances, beside the images, which `lay_flat` needs to add them.
 
         Frames are taken in by whole stretches: the state can be saved where the number of records is a multiple of `STRETCH_FRAMES`.
         """
-        for stretch in ahead(searched_stretches(frames, self.pack, self.summary.frames), depth=1):
+        depth = depth_within(STRETCH_FRAMES * frame_bytes, most=1)
+        for stretch in ahead(searched_stretches(frames, self.pack, self.summary.frames), depth):
             yield from self._follow_stretch(stretch)
+            del stretch  # before the next one is put together
 
     def _follow_stretch(self, stretch: Stretch) -> Iterator[tuple[Image, FrameRecord]]:
         first = self.summary.frames
@@ -83,6 +90,9 @@ def lay_flat(image: Image, record: FrameRecord, surface: Surface | None) -> Fram
         return record
     faces = [replace(recorded, appearance=surface.flatten(image, recorded.face)) for recorded in record.faces]
     return replace(record, faces=tuple(faces))
+
+
+MOST_PENDING_BYTES = 1 << 30  # of pictures that wait until a batch is full; of frames of 4K there are forty
 
 
 @dataclass
@@ -116,7 +126,7 @@ def generate_faces(
     """Generate the faces of frames as their records say, in order.
 
     Faces are batched across frames. Frames wait only until `batch_size` faces (or the generator's own most useful number) are together,
-    so memory does not grow with the length of the target. A frame without a swap passes through untouched.
+    or as much as memory should hold, so that does not grow with the length of the target. A frame without a swap passes through untouched.
 
     Args:
         frames: BGR uint8 images, each with its record.
@@ -136,7 +146,8 @@ def generate_faces(
             frame.identities.append(sources[source])
         pending.append(frame)
         waiting_faces = sum(len(waiting.aligned) for waiting in pending)
-        if waiting_faces == 0 or waiting_faces >= most_faces or len(pending) > most_faces:
+        full = waiting_faces >= most_faces or len(pending) > most_faces
+        if waiting_faces == 0 or full or len(pending) * image.nbytes >= MOST_PENDING_BYTES:
             yield from _generate(pending, pack, most_faces)
             pending = []
     yield from _generate(pending, pack, most_faces)

@@ -1,7 +1,8 @@
 """Stages that run beside each other: each in a thread of its own, a few items ahead of the one that takes them.
 
 OpenCV, onnxruntime, OpenVINO, torch, libav and pipes release Python's lock while they work, so threads use all cores and pass pictures on
-without copying them. Order is kept, memory is bounded by the depth of the queues, and an error comes out where the items are taken.
+without copying them. Order is kept, memory is bounded by the depth of the queues, which is less where pictures are large, and an error
+comes out where the items are taken.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 DEPTH = 2  # items that wait between two stages
+BYTES_AHEAD = 128 << 20  # of pictures that wait between two stages; enough for every depth here up to 4K
 ITEMS_APART = 100
 POLL_S = 0.1  # how soon a stage notices that nobody takes its items any more
 ENDING_S = 0.5  # how long a stage that is called off may take to finish the item in its hands
@@ -42,6 +44,15 @@ class _End:
     error: BaseException | None = None
 
 
+def depth_within(item_bytes: int, most: int = DEPTH) -> int:
+    """How many items of this size may wait between two stages, at most `most`; none of the largest.
+
+    >>> depth_within(3 * 4096 * 2160, 5), depth_within(3 * 7680 * 4320, 5), depth_within(1 << 30, 5)
+    (5, 1, 0)
+    """
+    return min(most, BYTES_AHEAD // max(1, item_bytes))
+
+
 def ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
     """The same items in the same order, made in a thread that is up to `depth` of them ahead.
 
@@ -49,7 +60,7 @@ def ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
 
     Args:
         items: made in the thread; it sees the context variables of the one who asks for the first item.
-        depth: how many items may wait.
+        depth: how many items may wait; with 0 there is no thread, and an item is made when it is asked for.
 
     Raises:
         BaseException: whatever `items` raises, after the items before it.
@@ -58,6 +69,9 @@ def ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
         iterator = iter(items)
         while some := list(islice(iterator, ITEMS_APART)):
             yield from some
+        return
+    if not depth:
+        yield from items
         return
     stage = _Stage(items, depth)
     try:

@@ -51,10 +51,14 @@ def searched_stretches(frames: Iterable[tuple[int, Image]], pack: ModelPack, fir
             return
         pts, images = zip(*pts_and_images, strict=True)
         if pack.landmarker is None:
-            yield Stretch(pts, images, [detect_faces(image, pack) for image in images])
+            detections: list[Detection | None] = [detect_faces(image, pack) for image in images]
         else:
             last = detect_faces(images[-1], pack, thorough=number % THOROUGH_EVERY_STRETCHES == 0)
-            yield Stretch(pts, images, [*[None] * (len(images) - 1), last])
+            detections = [*[None] * (len(images) - 1), last]
+        stretch = Stretch(pts, images, detections)
+        del pts_and_images, images  # what takes the stretch alone decides how long it is held
+        yield stretch
+        del stretch
 
 
 def find_in_stretch(stretch: Stretch, begins: Sequence[bool], pack: ModelPack, known: Sequence[Face]) -> list[Found]:

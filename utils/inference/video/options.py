@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from utils.limits import DEFAULT_LIMITS, Limits
+from utils.limits import DEFAULT_VIDEO_LIMITS, Limits
 
 SOFTWARE_CODECS = ("h264", "hevc", "av1", "vp9", "prores")
 HARDWARE_CODECS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_qsv", "hevc_qsv", "av1_qsv")
@@ -48,4 +48,4 @@ class VideoOptions:
     in_fps: Fraction | None = None
     keep_frames: Path | None = None
     matte: Path | None = None
-    limits: Limits = field(default=DEFAULT_LIMITS, repr=False, compare=False)  # which shape no result
+    limits: Limits = field(default=DEFAULT_VIDEO_LIMITS, repr=False, compare=False)  # which shape no result

@@ -23,7 +23,7 @@ from utils.files import is_there
 from utils.inference.video.colour_tags import MATRIX_BT709, ColourTags
 from utils.inference.video.planes import RANGE_LIMITED
 from utils.inference.video.probing import PICTURE_FILES, SLOWEST_FPS, WEBP, VideoInfo
-from utils.limits import DEFAULT_LIMITS, Limits
+from utils.limits import DEFAULT_VIDEO_LIMITS, Limits
 from utils.pictures import WRITABLE_EXTENSIONS, Picture, read_picture, to_deep_bgr
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def names_like(path: Path) -> re.Pattern[str]:
     return re.compile(before + (rf"(\d{{{number[1]},}})" if number[1] else r"(0|[1-9]\d*)") + after)
 
 
-def read_sequence(path: Path, fps: Fraction | None, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
+def read_sequence(path: Path, fps: Fraction | None, limits: Limits = DEFAULT_VIDEO_LIMITS) -> VideoInfo:
     """Describe numbered picture files as a video.
 
     Raises:
@@ -103,7 +103,7 @@ def read_sequence(path: Path, fps: Fraction | None, limits: Limits = DEFAULT_LIM
     return _info(path, PICTURE_FILES, (width, height), rate, 1 / rate, len(files), len(files) / rate, bits, limits)
 
 
-def read_webp(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
+def read_webp(path: Path, limits: Limits = DEFAULT_VIDEO_LIMITS) -> VideoInfo:
     """Describe an animated WebP as a video.
 
     Raises:

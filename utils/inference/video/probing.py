@@ -21,7 +21,7 @@ import numpy as np
 from utils.errors import BadArgument, UnreadableInput
 from utils.inference.video.colour_tags import ColourTags, colour_of
 from utils.inference.video.sample_tables import check_sample_tables
-from utils.limits import DEFAULT_LIMITS, Limits
+from utils.limits import DEFAULT_VIDEO_LIMITS, Limits
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Extension of an output and libavformat's name of its container; AVI is none of them, for it has no time stamps."""
@@ -84,12 +84,17 @@ class VideoInfo:
     start_s: Fraction | None = None
     end_s: Fraction | None = None
     resampled: bool = False
-    limits: Limits = DEFAULT_LIMITS
+    limits: Limits = DEFAULT_VIDEO_LIMITS
 
     @property
     def has_pts(self) -> bool:
         """Whether the container stores a presentation time for every frame."""
         return self.container not in CONTAINERS_WITHOUT_PTS
+
+    @property
+    def frame_bytes(self) -> int:
+        """What a frame takes as 8-bit BGR."""
+        return 3 * self.width * self.height
 
     @property
     def is_pictures(self) -> bool:
@@ -123,7 +128,7 @@ def media_url(path: Path) -> str:
 
 
 @contextmanager
-def open_video(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Any]:
+def open_video(path: Path, limits: Limits = DEFAULT_VIDEO_LIMITS) -> Iterator[Any]:
     """Open `path` for demuxing.
 
     Yields:
@@ -162,7 +167,7 @@ def open_video(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Any]:
         yield container
 
 
-def read_video(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
+def read_video(path: Path, limits: Limits = DEFAULT_VIDEO_LIMITS) -> VideoInfo:
     """Describe the video at `path`; its first frame is decoded, so that an unplayable file is refused before any work.
 
     Raises:
@@ -172,7 +177,7 @@ def read_video(path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoInfo:
         stream = video_stream(container, path)
         limits.check_size(path, stream.codec_context.width, stream.codec_context.height)
         _check_whole(stream, path)
-        frame = _first_frame(container, stream, path)
+        frame = _first_frame(container, stream, path, limits)
         rotation_deg, mirrored = _orientation(frame)
         turned = rotation_deg in (90, 270)
         time_base = stream.time_base or Fraction(1, 90000)
@@ -228,7 +233,7 @@ def _check_whole(stream: Any, path: Path) -> None:
         )
 
 
-def _first_frame(container: Any, stream: Any, path: Path) -> Any:
+def _first_frame(container: Any, stream: Any, path: Path, limits: Limits) -> Any:
     stream.thread_type = "AUTO"
     try:
         for packet in container.demux(stream):
@@ -244,7 +249,7 @@ def _first_frame(container: Any, stream: Any, path: Path) -> Any:
         ) from error
     raise UnreadableInput(
         f"no frame of {str(path)!r} can be decoded; the file is damaged, encrypted or cut short, "
-        "or its frames are larger than --max_megapixels"
+        f"or its frames are larger than --max_megapixels {limits.megapixels:g}"
     )
 
 

@@ -13,7 +13,7 @@ from utils.errors import BadArgument
 from utils.inference.blending import Patch
 from utils.inference.frame_records import FrameRecord
 from utils.inference.image_processing import get_final_patch
-from utils.inference.overlap import ahead
+from utils.inference.overlap import DEPTH, ahead
 from utils.inference.records import Composition, Image
 from utils.inference.video.codecs import Encoding, choose_encoding
 from utils.inference.video.colour_tags import HDR_TRANSFERS
@@ -68,7 +68,7 @@ class RenderedFrame:
 
 
 def render_beside(
-    frames: Iterable[tuple[StoredFrame, FrameRecord]], generate: Generate, label: bool
+    frames: Iterable[tuple[StoredFrame, FrameRecord]], generate: Generate, label: bool, depth: int = DEPTH
 ) -> Iterator[RenderedFrame]:
     """Every frame with what `generate` makes of it.
 
@@ -76,6 +76,7 @@ def render_beside(
         frames: the originals with their records.
         generate: takes their pictures and gives one composition for each, in order, however many it takes ahead.
         label: whether a mark that can be seen is put on every frame.
+        depth: how many compositions may wait.
     """
     waiting: deque[StoredFrame] = deque()
 
@@ -84,7 +85,7 @@ def render_beside(
             waiting.append(frame)
             yield frame.bgr, record
 
-    for composition in ahead(generate(pictures())):
+    for composition in ahead(generate(pictures()), depth):
         patch = get_final_patch(composition.frame, composition.aligned, composition.generated)
         if label:
             patch = put_label(composition.frame, patch)

@@ -20,7 +20,7 @@ from utils.inference.core import Analysis, lay_flat
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.model_pack import ModelPack
 from utils.inference.occlusion.marking import learn_clear_faces
-from utils.inference.overlap import ahead
+from utils.inference.overlap import ahead, depth_within
 from utils.inference.plan import SwapCount, mask_chooser, openings_chooser, plan_records
 from utils.inference.records import Identity, Image
 from utils.inference.stopwatch import stage
@@ -48,11 +48,12 @@ def analyse_video(
 ) -> tuple[Analysis, list[int]]:
     """Write the record of every frame, from the last checkpoint on if there is one; return what was seen, and the time stamps."""
     analysis, pts = _restore(pack, similarity_th, workspace)
-    frames = ahead(get_target(video, pts[-1] if pts else None), STRETCH_FRAMES)
+    depth = depth_within(video.frame_bytes, STRETCH_FRAMES)
+    frames = ahead(get_target(video, pts[-1] if pts else None), depth)
     remaining = None if video.frame_count_estimate is None else max(0, video.frame_count_estimate - len(pts))
     with workspace.seen.open("a", encoding="utf-8") as file:
         shown = progress(islice(frames, bool(pts), None), "analyse", remaining)
-        for image, record, state in ahead(_with_states(analysis, shown), STRETCH_FRAMES):
+        for image, record, state in ahead(_with_states(analysis, shown, video.frame_bytes), depth):
             write_record(file, lay_flat(image, record, pack.surface))
             pts.append(record.pts)
             if state is not None:
@@ -67,10 +68,10 @@ def analyse_video(
 
 
 def _with_states(
-    analysis: Analysis, frames: Iterable[tuple[int, Image]]
+    analysis: Analysis, frames: Iterable[tuple[int, Image]], frame_bytes: int
 ) -> Iterator[tuple[Image, FrameRecord, dict[str, Any] | None]]:
     """What the analysis follows, and at the end of every segment its state at that moment, since it runs ahead of its records."""
-    for image, record in analysis.follow(frames):
+    for image, record in analysis.follow(frames, frame_bytes):
         ends = (record.index + 1) % SEGMENT_FRAMES == 0
         yield image, record, analysis_to_json(analysis) if ends else None
 
@@ -190,15 +191,16 @@ def _render_run(
     video, pts, sources = rendering.video, rendering.pts, rendering.timeline.sources
     shown = [sources[start : start + SEGMENT_FRAMES] for start in (rendering.starts[number] for number in numbers)]
     first, last = shown[0][0], shown[-1][-1]
+    depth = depth_within(2 * video.frame_bytes)  # as it was decoded, too
     decoded = ahead(
-        get_frames(video, pts[first] if first else None, None if last == len(pts) - 1 else last + 1 - first)
+        get_frames(video, pts[first] if first else None, None if last == len(pts) - 1 else last + 1 - first), depth
     )
     records = islice(read_records(rendering.workspace.planned), first, last + 1)
     frames = _Numbered(iter(progress(_checked_frames(decoded, records), "swap", last + 1 - first)), first)
     for number, wanted in zip(numbers, shown, strict=True):
         # Batches end with their segment, so that a segment is the same whether those before it were rendered now or found.
         counts = Counter(wanted)
-        rendered = render_beside((frames.at(index) for index in counts), generate, marking.label)
+        rendered = render_beside((frames.at(index) for index in counts), generate, marking.label, depth)
         repeated = (frame for frame, count in zip(rendered, counts.values(), strict=True) for _ in range(count))
         segment, start = rendering.workspace.segment(number), rendering.starts[number]
         write_rendered(repeated, segment, start, rendering.timeline.video, rendering.encoding, rendering.files, marking)
