@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import subprocess
 from pathlib import Path
@@ -123,6 +124,20 @@ def test_certificates_that_cannot_sign_are_refused(tmp_path, authority, case):
         key.write_bytes(KINDS["p256"]().private_bytes(PEM, PKCS8, serialization.NoEncryption()))
     with pytest.raises(BadArgument, match=words):
         check_credentials(read_credentials(cert, key), cert)
+
+
+def test_keys_on_a_curve_that_nobody_knows_are_refused(tmp_path, authority):
+    cert, key, _ = write(tmp_path, authority, KINDS["p256"]())
+    known, unknown = (bytes.fromhex(f"06082a8648ce3d0301{last}") for last in ("07", "02"))  # P-256, prime192v2
+    leaf = x509.load_pem_x509_certificates(cert.read_bytes())[0].public_bytes(serialization.Encoding.DER)
+    private = base64.b64decode("".join(key.read_text().splitlines()[1:-1]))
+    for path, kind, content in ((cert, "CERTIFICATE", leaf), (key, "PRIVATE KEY", private)):
+        before = path.read_bytes()
+        coded = base64.encodebytes(content.replace(known, unknown)).decode()
+        path.write_text(f"-----BEGIN {kind}-----\n{coded}-----END {kind}-----\n")
+        with pytest.raises(BadArgument, match=rf"kind of key in '.*{path.name}'"):
+            read_credentials(cert, key)
+        path.write_bytes(before)
 
 
 @pytest.mark.parametrize(

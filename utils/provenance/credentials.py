@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from utils.errors import BadArgument, UnreadableInput
@@ -94,9 +95,11 @@ def read_credentials(certificate_path: Path, key_path: Path) -> Credentials:
         raise BadArgument(
             f"{str(key_path)!r} is protected by a password; store it without one: openssl pkey -in FILE -out FILE2"
         ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UnsupportedAlgorithm as error:
+        raise _of_foreign_kind(key_path) from error
+    except ValueError as error:
         raise UnreadableInput(f"{str(key_path)!r} is no private key in PEM format; export it as PEM") from error
-    if certificates[0].public_key() != key.public_key():
+    if _public_key(certificates[0], certificate_path) != key.public_key():
         raise BadArgument(
             f"{str(key_path)!r} is not the key of the first certificate in {str(certificate_path)!r}; "
             "give the two that belong together, the signer's certificate before those of its issuers"
@@ -125,6 +128,16 @@ def _certificates(content: bytes, path: Path) -> list[x509.Certificate]:
         raise UnreadableInput(f"{str(path)!r} is no certificate in PEM format; export it as PEM") from error
 
 
+def _public_key(certificate: x509.Certificate, path: Path) -> CertificatePublicKeyTypes:
+    try:
+        return certificate.public_key()
+    except (
+        ValueError,
+        UnsupportedAlgorithm,
+    ) as error:  # read only now: a curve or parameters that the library does not know
+        raise _of_foreign_kind(path) from error
+
+
 def _read_small(path: Path) -> bytes:
     """The content of a file of certificates or keys."""
     try:
@@ -146,7 +159,11 @@ def _algorithm(key: object, path: Path) -> str:
         return "ed25519"
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
         return "ps256"
-    raise BadArgument(
+    raise _of_foreign_kind(path)
+
+
+def _of_foreign_kind(path: Path) -> BadArgument:
+    return BadArgument(
         f"C2PA does not sign with the kind of key in {str(path)!r}; use EC P-256, RSA from 2048 bits or Ed25519"
     )
 
