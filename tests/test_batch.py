@@ -204,6 +204,10 @@ def test_job_files_say_flags_and_sources_are_shared(command_line, photos, tmp_pa
         ('{"target_image": "a.png", "colour": 1}', "line 1: unknown column 'colour'"),
         ('{"target_image": {"a": 1}, "out_image_name": "b.png"}', "line 1: target_image"),
         ('{"target_image": "a\\u0000.png", "out_image_name": "b.png"}', "zero byte"),
+        (
+            '{"target_image": "a.png", "out_image_name": "\\ud800.png"}',
+            "line 1: out_image_name: '\\ud800.png' holds half",
+        ),
         ('{"target_image": "a.png", "out_image_name": ["b.png", "c.png"]}', "out_image_name takes one value"),
         ('{"target_video": "a.mp4", "out_video_name": "b.mp4", "resume": "perhaps"}', "resume: 'perhaps'"),
         ("{" * 100_000, "line 1: not JSON"),
@@ -263,7 +267,7 @@ def test_a_key_is_not_written_over(command_line, tmp_path):
 
 NAMES = st.sampled_from(["target_image", "out_image_name", "source_paths", "strength", "resume", "start", "crf", "x"])
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters(), max_size=8),
     lambda some: st.lists(some, max_size=3),
 )
 

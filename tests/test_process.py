@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import pytest
 from conftest import COLLINS, ROOT
 
+from utils.errors import BadArgument, UnreadableInput
 from utils.provenance.verify import verify
 from utils.signals import INTERRUPTED
 
@@ -168,6 +170,17 @@ def test_a_signal_while_c2pa_reads_a_file_waits_until_it_is_signed(tmp_path):
     signed = tmp_path / "signed.png"
     assert python(SIGNING_PROGRAM, COLLINS, signed) == (0, "ended\n", "")
     assert verify(signed).signature.failures == ()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+@pytest.mark.parametrize("redirection", ["<&-", "0>/dev/null"], ids=["closed", "write-only"])
+@pytest.mark.parametrize("flags", ["--target_image - --out_image_name out.png", "--jobs -"])
+def test_a_stdin_that_gives_nothing_is_told_in_one_line(tmp_path, flags, redirection):
+    command = f"{shlex.join([sys.executable, str(ROOT / 'inference.py')])} {flags} {redirection}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    (message,) = done.stderr.splitlines()
+    assert done.returncode in (BadArgument.exit_code, UnreadableInput.exit_code)
+    assert message.startswith("error: ") and "stdin" in message
 
 
 IMPORTING_PROGRAM = """

@@ -87,7 +87,10 @@ def read_piped_picture(stream: BinaryIO, path: Path, limits: Limits) -> Picture:
     Raises:
         UnreadableInput: see `read_picture`.
     """
-    encoded = stream.read(limits.picture_bytes + 1)  # what comes may have no end
+    try:
+        encoded = stream.read(limits.picture_bytes + 1)  # what comes may have no end
+    except OSError as error:
+        raise UnreadableInput(f"cannot read {str(path)!r} ({error.strerror or error}); pipe a picture in") from error
     limits.check_bytes(path, len(encoded))
     return open_picture(encoded, path, limits)
 

@@ -30,9 +30,9 @@ def prepare_process(signals: bool = True) -> None:
     warnings.filterwarnings("ignore", module="PIL")  # about metadata that is left out anyway
     for library in ("tifffile", "c2pa"):  # about damage, or memory that ran out, which we tell in a line of our own
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for as long as the process lives
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for as long as the process lives
         if isinstance(getattr(sys, name), io.TextIOWrapper):
             getattr(sys, name).reconfigure(errors="backslashreplace")
 

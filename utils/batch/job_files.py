@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -190,6 +191,10 @@ def _text(name: str, value: object) -> str:
     text = str(value)
     if "\0" in text:
         raise BadArgument(f"{name}: a zero byte is no part of a name")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:  # JSON can say half of a pair of surrogates
+        raise BadArgument(f"{name}: {text!r} holds half a character and can name no file; write it whole") from error
     return text
 
 
