@@ -627,11 +627,41 @@ def test_the_command_line_names_what_it_cannot_fetch(server, project):
     }
 
 
-@pytest.mark.parametrize("text", ["ftp://127.0.0.1/", "file:///tmp", "127.0.0.1:80", "http://", "http://[", "C:\\x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("ftp://127.0.0.1/", "file:///tmp", "127.0.0.1:80", "http://", "http://[", "C:\\x"),
+        *("http://127.0.0.1:abc", "http://127.0.0.1:99999", "http://127.0.0.1:0", "http://host/a b", "http://ho\nst"),
+        *(
+            "http://127.0.0.1\n",
+            "http://host/\x1b[1m",
+            "http://h\u00f6st",
+            "http://host/?token=secret",
+            "http://host/#x",
+        ),
+    ],
+)
 def test_a_mirror_must_be_an_address(monkeypatch, tmp_path, text):
     monkeypatch.setenv(commands.MIRROR_VARIABLE, text)
     with pytest.raises(BadArgument, match="GHOST_WEIGHTS_MIRROR"):
         commands.download_named(["sr"], True, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://user:secret@127.0.0.1", "http://secret@host", "http://@host", "secret@host", "http://u:secret@h:x"]
+)
+def test_the_user_of_a_mirror_is_refused_and_not_told(monkeypatch, tmp_path, capfd, text):
+    monkeypatch.setenv(commands.MIRROR_VARIABLE, text)
+    with pytest.raises(BadArgument, match="GHOST_WEIGHTS_MIRROR") as refused:
+        commands.download_named(["sr"], False, tmp_path)
+    assert "secret" not in f"{refused.value}{capfd.readouterr()}"
+
+
+@pytest.mark.parametrize(
+    "text", ["https://host", "http://127.0.0.1:8000/mirror/", "http://[::1]:80/%20@x/~a", "https://h-1.example:"]
+)
+def test_addresses_of_any_shape_are_mirrors(text):
+    assert commands.checked_mirror(text) == text
 
 
 def zipped(path, members):

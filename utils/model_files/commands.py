@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from utils.signals import resumable
 from utils.weights import builtin_file, load_manifest
 
 MIRROR_VARIABLE = "GHOST_WEIGHTS_MIRROR"
+ADDRESS = re.compile(r"[\w.~:/\[\]@!$&'()*+,;=%-]+", re.ASCII)  # of RFC 3986 all but query and fragment
 _WORDS = {State.PINNED: "verified, pinned", State.UNPINNED: "present, not pinned yet"}
 
 
@@ -87,16 +89,24 @@ def checked_mirror(text: str | None) -> str | None:
     """The mirror, if one is named.
 
     Raises:
-        BadArgument: if it is no http or https address.
+        BadArgument: if it is no http or https address, or holds more than an address; never with its text, which may be secret.
     """
     if not text:
         return None
     try:
         parts = urlsplit(text)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadArgument(f"{MIRROR_VARIABLE} is '{text}'; it must begin with https:// or http:// and name a host")
+        names_place = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port, too, which is read only here
+        names_place = False
+    if not names_place or not ADDRESS.fullmatch(text):
+        raise BadArgument(
+            f"{MIRROR_VARIABLE} is no address; give https:// or http://, a host, and perhaps a port and folders, "
+            "without spaces, ? and #"
+        )
+    if parts.username is not None:
+        raise BadArgument(
+            f"{MIRROR_VARIABLE} names a user; leave user and password out: the address stands in messages and sidecars"
+        )
     return text
 
 
