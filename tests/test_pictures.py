@@ -146,6 +146,43 @@ def test_a_profile_of_other_channels_is_dropped(tmp_path):
     assert read_picture(source).stored.icc is None
 
 
+def profile(size, colours=b"RGB ", signature=b"acsp", told=None):
+    """The head of a colour profile, with nothing behind it."""
+    head = (size if told is None else told).to_bytes(4, "big") + bytes(4) + b"\4\0\0\0mntr" + colours + b"XYZ "
+    return (head.ljust(36, b"\0") + signature).ljust(size, b"\0")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *(profile(300, signature=bytes(4)), profile(300, told=0), profile(300, told=301), profile(300, told=127)),
+        *(profile(127), b"\0" * 16 + b"RGB ", SRGB[:-4]),
+    ],
+)
+def test_what_is_no_profile_is_not_passed_on(tmp_path, damaged):
+    source = tmp_path / "source.jpg"
+    PillowImage.fromarray(random_pixels((32, 32, 3))).save(source, icc_profile=damaged)
+    picture = read_picture(source)
+    assert picture.stored.icc is None
+    write_picture(tmp_path / "result.png", picture, picture.bgr)
+
+
+@pytest.mark.parametrize("source", [".jpg", ".tif"])
+def test_what_stands_behind_a_profile_is_left_out(tmp_path, source):
+    PillowImage.fromarray(random_pixels((32, 32, 3))).save(tmp_path / f"a{source}", icc_profile=SRGB + b"\0\0\0")
+    assert read_picture(tmp_path / f"a{source}").stored.icc == SRGB
+
+
+@pytest.mark.parametrize(("extension", "size"), [(".png", 129), (".jpg", 3_000_000)])
+def test_a_profile_that_an_encoder_refuses_is_left_out_with_a_warning(tmp_path, caplog, extension, size):
+    picture = plain(random_pixels((32, 32, 3)), icc=profile(size))
+    write_picture(tmp_path / f"result{extension}", picture, picture.bgr)
+    with PillowImage.open(tmp_path / f"result{extension}") as written:
+        assert "icc_profile" not in written.info
+    (warning,) = caplog.messages
+    assert "colour profile" in warning and f"result{extension}" in warning
+
+
 def test_jpeg_is_written_finely_and_without_alpha(tmp_path):
     smooth = cv2.GaussianBlur(random_pixels((64, 64, 4)), (0, 0), 4)
     picture = plain(smooth)

@@ -6,7 +6,8 @@ OpenCV decodes and encodes; what it leaves out is added here: TIFF metadata, unp
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +24,16 @@ from utils.limits import DEFAULT_LIMITS, Limits
 from utils.provenance import marks
 from utils.tiff_pixels import decode_tiff
 
+logger = logging.getLogger(__name__)
+
 Pixels: TypeAlias = NDArray[Any]  # uint8 or uint16; (H, W), (H, W, 3) or (H, W, 4)
 
 JPEG_QUALITY = 95
 WEBP_LOSSLESS = 101  # OpenCV: a quality above 100 means lossless
 EXIF_ORIENTATION, EXIF_GPS, EXIF_DETAILS, EXIF_MAKER_NOTE = 0x0112, 0x8825, 0x8769, 0x927C
 TIFF_XMP, TIFF_ICC, TIFF_ORIENTATION = 700, 34675, 274
+# Of a colour profile: ICC.1:2022, 7.2. Its size, the colours that it describes, and what every profile has in this place.
+ICC_SIZE, ICC_COLOURS, ICC_SIGNATURE, ICC_HEAD_BYTES = slice(4), slice(16, 20), slice(36, 40), 128
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 ISO_MEDIA_SIGNATURE = b"ftyp"  # AVIF
 WEBP_LARGEST_PX = 16383
@@ -64,7 +69,7 @@ def decode_picture(encoded: bytes, path: Path, limits: Limits = DEFAULT_LIMITS) 
     icc = metadata.get(cv2.IMAGE_METADATA_ICCP)
     if encoded[:4] in TIFF_SIGNATURES or encoded[4:8] == ISO_MEDIA_SIGNATURE:
         icc, orientation = _profile_and_orientation(encoded)
-    return StoredPicture(pixels, orientation, icc if _profile_fits(icc, pixels) else None, exif)
+    return StoredPicture(pixels, orientation, _fitting_profile(icc, pixels), exif)
 
 
 def is_animated(encoded: bytes) -> bool:
@@ -193,30 +198,41 @@ def _profile_and_orientation(encoded: bytes) -> tuple[bytes | None, int]:
     return (bytes(icc) if icc else None), orientation if orientation in ORIENTATIONS else 1
 
 
-def _profile_fits(icc: bytes | None, pixels: Pixels) -> bool:
-    """Whether a colour profile describes the decoded pixels; that of a CMYK file, which decodes to BGR, does not."""
-    if icc is None or len(icc) < 20:
-        return False
-    return icc[16:20] == (b"GRAY" if pixels.ndim == 2 else b"RGB ")
+def _fitting_profile(icc: bytes | None, pixels: Pixels) -> bytes | None:
+    """The colour profile, if it is one, and describes the decoded pixels; that of a CMYK file, which decodes to BGR, does not."""
+    if icc is None or len(icc) < ICC_HEAD_BYTES or icc[ICC_SIGNATURE] != b"acsp":
+        return None
+    size = int.from_bytes(icc[ICC_SIZE], "big")
+    if not ICC_HEAD_BYTES <= size <= len(icc) or icc[ICC_COLOURS] != (b"GRAY" if pixels.ndim == 2 else b"RGB "):
+        return None
+    return icc[:size]  # what stands behind it is padding
 
 
 def _imencode(
     path: Path, extension: str, pixels: Pixels, picture: StoredPicture, options: Sequence[int], xmp: bytes | None = None
 ) -> bytes:
-    blocks = [
-        (cv2.IMAGE_METADATA_EXIF, picture.exif),
-        (cv2.IMAGE_METADATA_XMP, xmp),
-        (cv2.IMAGE_METADATA_ICCP, picture.icc),
-    ]
-    present = [(kind, np.frombuffer(block, np.uint8)) for kind, block in blocks if block]
+    """Encode with metadata; without a profile that the encoder refuses, for it is stricter than what wrote the target."""
+    blocks = {cv2.IMAGE_METADATA_EXIF: picture.exif, cv2.IMAGE_METADATA_XMP: xmp}
+    try:
+        return _imencode_with(path, extension, pixels, {**blocks, cv2.IMAGE_METADATA_ICCP: picture.icc}, options)
+    except UnwritableOutput:
+        if picture.icc is None:
+            raise
+    encoded = _imencode_with(path, extension, pixels, blocks, options)
+    logger.warning(
+        f"{str(path)!r} cannot hold the colour profile of the target, which is left out; colours may look different"
+    )
+    return encoded
+
+
+def _imencode_with(
+    path: Path, extension: str, pixels: Pixels, blocks: Mapping[int, bytes | None], options: Sequence[int]
+) -> bytes:
+    present = {kind: np.frombuffer(block, np.uint8) for kind, block in blocks.items() if block}
     try:
         with _silent_opencv():
             done, encoded = cv2.imencodeWithMetadata(
-                extension,
-                np.ascontiguousarray(pixels),
-                [kind for kind, _ in present],
-                [block for _, block in present],
-                list(options),
+                extension, np.ascontiguousarray(pixels), list(present), list(present.values()), list(options)
             )
     except cv2.error as error:
         raise UnwritableOutput(f"cannot encode {str(path)!r} ({error.err}); use .png") from error
