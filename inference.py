@@ -14,7 +14,6 @@ if __name__ == "__main__":  # until everything is imported there is nothing to t
 
 import argparse
 import contextlib
-import logging
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -22,14 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from utils.batch.flags import refuse_batch_flags
-from utils.errors import BadArgument, UnwritableOutput
+from utils.errors import BadArgument, UnwritableOutput, one_line
 from utils.flags import build_parser
 from utils.limits import limits_of
 from utils.memory import as_swap_error
 from utils.model_files.flags import manage_weights
 from utils.one_swap import PIPE, complete, load_models, prepare, swap
 from utils.pack_flags import choose_pack, ghost_options
-from utils.process import check_current_folder, leave, prepare_process
+from utils.process import check_current_folder, leave, prepare_process, tell_warnings
 from utils.progress import no_progress, show_progress
 from utils.provenance.flags import refuse_provenance_flags
 from utils.signals import INTERRUPTED, ignore_signals, is_interruption
@@ -46,7 +45,7 @@ def note(args: argparse.Namespace, line: str) -> None:
     """Print to stderr unless --quiet; a terminal that is gone is no reason to stop."""
     if not args.quiet:
         with contextlib.suppress(OSError):
-            print(line, file=sys.stderr)
+            print(one_line(line), file=sys.stderr)
 
 
 def tell_result(line: Path | str, stream: TextIO | None = None) -> None:
@@ -172,7 +171,7 @@ def act(argv: Sequence[str]) -> int:
     """Do what a command line asks for; errors become one line, and the exit code says which."""
     started = time.perf_counter()
     args = build_parser(__version__).parse_args(argv)
-    logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if args.quiet else logging.WARNING)
+    tell_warnings(args.quiet)
     limits_of(args).bind_decoders()
     try:
         check_current_folder()
@@ -193,7 +192,7 @@ def act(argv: Sequence[str]) -> int:
         told = as_swap_error(error)
         if told is None or is_interruption(error):  # a defect is shown whole: whoever mends it needs to see where
             raise
-        print("; ".join([f"error: {told}", *notes_of(error)]), file=sys.stderr)
+        print(one_line("; ".join([f"error: {told}", *notes_of(error)])), file=sys.stderr)
         return told.exit_code
     note(args, f"Total time: {time.perf_counter() - started:.2f} s")
     return 0
@@ -209,7 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not is_interruption(error):
             raise
         ignore_signals()
-        print("; ".join(["interrupted", *(notes_of(error) or ["no half-written file is left"])]), file=sys.stderr)
+        told = "; ".join(["interrupted", *(notes_of(error) or ["no half-written file is left"])])
+        print(one_line(told), file=sys.stderr)
         return INTERRUPTED
     return code
 

@@ -111,7 +111,7 @@ class Handler:
         try:
             self._run(one)
         except Exception as error:  # onnxruntime's own exception classes share no public base
-            raise ModelFileError(f"'{self._path}' does not run ({error}); {_REMEDY}") from error
+            raise ModelFileError(f"{str(self._path)!r} does not run ({error}); {_REMEDY}") from error
         try:
             self._run(np.concatenate([one, one]))
         except Exception:  # the reason does not matter: one by one is always right
@@ -130,7 +130,7 @@ def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> None:
     if sizes != [[3, INPUT_PX, INPUT_PX], [2 * LANDMARK_COUNT]] or not floats:
         shapes = f"{[end.shape for end in inputs]} -> {[end.shape for end in outputs]}"
         wanted = f"[[N, 3, {INPUT_PX}, {INPUT_PX}]] -> [[N, {2 * LANDMARK_COUNT}]]"
-        raise ModelFileError(f"'{path}' is no model for 106 landmarks ({shapes} instead of {wanted}); {_REMEDY}")
+        raise ModelFileError(f"{str(path)!r} is no model for 106 landmarks ({shapes} instead of {wanted}); {_REMEDY}")
 
 
 def _normalisation(path: Path) -> tuple[float, float]:

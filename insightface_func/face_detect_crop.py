@@ -44,9 +44,9 @@ class Face_detect_crop:
         try:
             self._net = get_model(str(path), providers=list(providers))
         except Exception as error:  # onnxruntime's and insightface's own exception classes share no public base
-            raise ModelFileError(f"'{path}' is not a usable ONNX model ({error}); download it again") from error
+            raise ModelFileError(f"{str(path)!r} is not a usable ONNX model ({error}); download it again") from error
         if getattr(self._net, "taskname", None) != "detection" or not self._net.use_kps:
-            raise ModelFileError(f"'{path}' is not SCRFD with five keypoints; download scrfd_10g_bnkps.onnx again")
+            raise ModelFileError(f"{str(path)!r} is not SCRFD with five keypoints; download scrfd_10g_bnkps.onnx again")
         wanted = [provider if isinstance(provider, str) else provider[0] for provider in providers]
         self.providers: list[str] = self._net.session.get_providers()
         if wanted[0] not in self.providers:  # onnxruntime itself goes on without it

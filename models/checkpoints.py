@@ -54,13 +54,15 @@ def load_aei_net(path: PathLike, backbone: str | None = None, num_blocks: int | 
     try:
         found_backbone, found_blocks = infer_aei_variant(state)
     except ValueError as error:
-        raise ModelFileError(f"{path} does not hold AEI-Net: {error}; {_remedy('G_unet_2blocks.pth')}") from error
+        raise ModelFileError(
+            f"{str(path)!r} does not hold AEI-Net: {error}; {_remedy('G_unet_2blocks.pth')}"
+        ) from error
     variant = f"{found_backbone} with {found_blocks} {'block' if found_blocks == 1 else 'blocks'}"
     said = [("--backbone", backbone, found_backbone), ("--num_blocks", num_blocks, found_blocks)]
     for flag, value, found in said:
         if value is not None and value != found:
             raise BadArgument(
-                f"{flag} {value} contradicts {path}, which holds AEI-Net {variant}; leave {flag} out or give the file that fits"
+                f"{flag} {value} contradicts {str(path)!r}, which holds AEI-Net {variant}; leave {flag} out or give the file that fits"
             )
     with torch.device("meta"):
         network = AEI_Net(found_backbone, found_blocks)
@@ -133,9 +135,9 @@ def read_checkpoint(path: PathLike) -> dict[str, Tensor]:
         fault = _archive_fault(path)
     except OSError as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise ModelFileError(f"{path} {what}; {_remedy()}") from error
+        raise ModelFileError(f"{str(path)!r} {what}; {_remedy()}") from error
     if fault:
-        raise ModelFileError(f"{path} is damaged ({fault}); {_remedy()}")
+        raise ModelFileError(f"{str(path)!r} is damaged ({fault}); {_remedy()}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (
@@ -143,7 +145,7 @@ def read_checkpoint(path: PathLike) -> dict[str, Tensor]:
     ) as error:  # the readers of a damaged file may fail in any way at all; none of it is a defect of ours
         found = _FORBIDDEN_GLOBAL.search(str(error)) if isinstance(error, UnpicklingError) else None
         fault = f"carries code ({_shown(found[1])}), which is never run" if found else "is damaged or no checkpoint"
-        raise ModelFileError(f"{path} {fault}; {_remedy()}") from error
+        raise ModelFileError(f"{str(path)!r} {fault}; {_remedy()}") from error
     return _unwrapped(content, path)
 
 
@@ -181,10 +183,10 @@ def _unwrapped(content: object, path: PathLike) -> dict[str, Tensor]:
     if isinstance(content, dict):
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
     if not isinstance(content, dict) or not content:
-        raise ModelFileError(f"{path} holds no table of tensors; {_remedy()}")
+        raise ModelFileError(f"{str(path)!r} holds no table of tensors; {_remedy()}")
     for key, value in content.items():
         if not isinstance(key, str) or not _is_plain(value):
-            raise ModelFileError(f"{path} holds {_shown(key)}, which is no named plain tensor; {_remedy()}")
+            raise ModelFileError(f"{str(path)!r} holds {_shown(key)}, which is no named plain tensor; {_remedy()}")
     if all(key.startswith(PARALLEL_PREFIX) for key in content):
         return {key.removeprefix(PARALLEL_PREFIX): value for key, value in content.items()}
     return dict(content)
@@ -196,13 +198,15 @@ def _give_weights(network: _Network, state: Mapping[str, Tensor], path: PathLike
     differences = _differences(expected, state)
     if differences:
         more = f" (the first of {len(differences)} differences)" if len(differences) > 1 else ""
-        raise ModelFileError(f"{path} does not hold {name}: {differences[0]}{more}; {_remedy(released)}")
+        raise ModelFileError(f"{str(path)!r} does not hold {name}: {differences[0]}{more}; {_remedy(released)}")
     tensors = {}
     for key, slot in expected.items():
         # Released as float32; half precision, too, is good for calculating in float32.
         tensors[key] = state[key].detach().to(slot.dtype).contiguous()
         if not torch.isfinite(torch.stack(torch.aminmax(tensors[key]))).all():
-            raise ModelFileError(f"{path} is damaged ({key!r} has values that are not finite); {_remedy(released)}")
+            raise ModelFileError(
+                f"{str(path)!r} is damaged ({key!r} has values that are not finite); {_remedy(released)}"
+            )
     network.load_state_dict(tensors, strict=True, assign=True)
     network.eval().requires_grad_(False)
     return network

@@ -88,4 +88,4 @@ def _sha256(path: Path) -> str:
         return sidecar.sha256 if sidecar and sidecar.stamp == stamp_of(path) else sha256_of(path)
     except OSError as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise ModelFileError(f"{path} {what}; download it again, or name another file") from error
+        raise ModelFileError(f"{str(path)!r} {what}; download it again, or name another file") from error

@@ -57,6 +57,23 @@ def project_files():
     return [ROOT / "inference.py", *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))]
 
 
+def quoted_by_hand(tree):
+    """Lines of f-strings that put apostrophes around a value themselves: `repr` also escapes what is in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            for before, value, after in zip(node.values, node.values[1:], node.values[2:], strict=False):
+                if isinstance(value, ast.FormattedValue) and value.conversion == -1:
+                    left, right = getattr(before, "value", ""), getattr(after, "value", "")
+                    if isinstance(left, str) and isinstance(right, str) and left[-1:] == right[:1] == "'":
+                        yield value.lineno
+
+
+def test_whatever_a_message_quotes_is_escaped():
+    assert [*quoted_by_hand(ast.parse("""f"'{a}' {b!r} 'c {d}' '{e}.f' {g:9}'" """))] == [1]
+    found = {path.name: [*quoted_by_hand(ast.parse(path.read_text(encoding="utf-8")))] for path in project_files()}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
 def module_name(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 

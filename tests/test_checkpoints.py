@@ -64,7 +64,7 @@ def refusal(path: Path, load: Callable[[Path], object]) -> str:
         load(path)
     message = str(error.value)
     assert "\n" not in message
-    assert message.startswith(f"{path} ")
+    assert message.startswith(f"{str(path)!r} ")
     assert "download GHOST's " in message
     assert error.value.exit_code == 5
     return message
@@ -220,7 +220,7 @@ def test_a_missing_key(path: Path, iresnet: State) -> None:
     torch.save(state, path)
     message = refusal(path, load_iresnet100)
     assert message == (
-        f"{path} does not hold IResNet-100: 'layer3.29.bn2.running_var' is missing; "
+        f"{str(path)!r} does not hold IResNet-100: 'layer3.29.bn2.running_var' is missing; "
         "download GHOST's backbone.pth again, or name another file"
     )
 
@@ -357,7 +357,7 @@ def test_flags_that_contradict_the_file(
     with pytest.raises(BadArgument) as error:
         load_aei_net(path, backbone, num_blocks)
     message = str(error.value)
-    assert message.startswith(f"{what} {path}, which holds AEI-Net unet with 1 block; leave ")
+    assert message.startswith(f"{what} {str(path)!r}, which holds AEI-Net unet with 1 block; leave ")
     assert "\n" not in message
 
 

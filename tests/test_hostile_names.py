@@ -12,6 +12,7 @@ import struct
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from conftest import COLLINS, COLLINS_CLIP, HOPPER
 from media_makers import make_clip, run_ffmpeg
@@ -71,6 +72,31 @@ def test_names_go_through_the_command_line_to_the_result(command_line, photo, cl
     assert finished.returncode == READABLE, finished.stderr
     assert not (tmp_path / "made").exists()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([f"{name}.png", f"{name}.mp4"])
+
+
+ODD_NAME, SHOWN_NAME = "no\nface\x1b[1m", r"no\nface\x1b[1m"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--target_image", COLLINS, "--source_paths", f"{ODD_NAME}.png"),
+        ("--target_image", f"{ODD_NAME}.png"),
+        ("--out_image_name", f"{ODD_NAME}.xyz"),
+        ("--target_image", COLLINS, "--out_dir", "out", "--out_pattern", f"../{ODD_NAME}"),
+        ("--target_image", f"{ODD_NAME}.png", "--out_dir", "out"),
+        (f"--{ODD_NAME}",),
+        ("--strength", ODD_NAME),
+    ],
+    ids=range(7),
+)
+def test_messages_about_any_name_take_one_line(command_line, tmp_path, flags):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
+    (tmp_path / f"{ODD_NAME}.png").write_bytes(cv2.imencode(".png", noise)[1].tobytes())
+    finished = command_line(*flags, "--quiet", folder=tmp_path)
+    assert SHOWN_NAME in finished.stderr
+    assert "error: " in next(line for line in finished.stderr.splitlines() if SHOWN_NAME in line)
+    assert "\nface" not in finished.stderr and "\x1b" not in finished.stderr
 
 
 @pytest.mark.parametrize("extension", ["mp4", "ts", "mkv", "webm"])

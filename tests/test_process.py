@@ -183,6 +183,18 @@ def test_a_stdin_that_gives_nothing_is_told_in_one_line(tmp_path, flags, redirec
     assert message.startswith("error: ") and "stdin" in message
 
 
+WARNING_PROGRAM = """
+import logging
+from utils.process import tell_warnings
+tell_warnings(quiet=False)
+logging.getLogger("library").warning("%s is odd", "a\\nb\x1b[1m")
+"""
+
+
+def test_a_warning_takes_one_line_whatever_a_library_says():
+    assert python(WARNING_PROGRAM) == (0, "", "warning: a\\nb\\x1b[1m is odd\n")
+
+
 IMPORTING_PROGRAM = """
 import os, runpy, signal, sys
 class Interrupting:

@@ -169,7 +169,7 @@ def with_tensorrt(providers: Sequence[Provider], model: Path) -> tuple[Provider,
     try:
         engines.mkdir(exist_ok=True)
     except OSError as error:
-        logger.warning(f"'{engines}' cannot be written ({error}), so TensorRT is not used")
+        logger.warning(f"{str(engines)!r} cannot be written ({error}), so TensorRT is not used")
         return tuple(providers)
     _, cuda_options = providers[0]
     options = {

@@ -6,6 +6,16 @@ Each carries one line (what, where, remedy) and the documented exit code of the 
 from __future__ import annotations
 
 
+def one_line(text: str) -> str:
+    r"""The text with line ends and whatever else cannot be printed as Python writes them: names of files may hold anything, and so
+    may messages of libraries that repeat them.
+
+    >>> print(one_line("no\nface\x1b[1m.png"))
+    no\nface\x1b[1m.png
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 class SwapError(Exception):
     """A failure with a remedy; `exit_code` is what the command line returns for it."""
 

@@ -80,7 +80,7 @@ def list_faces(
     faces = tracks if options is None else believable(tracks, pack.detector.det_thresh)
     people = find_people(faces, analysis.tracker.companies, threshold)
     if not people:
-        raise NoFaceFound(f"no face found in '{target}'; lower --det_thresh or use a clearer target")
+        raise NoFaceFound(f"no face found in {str(target)!r}; lower --det_thresh or use a clearer target")
     fields, lines = [], []
     for number, person in enumerate(people, 1):
         best = person.best

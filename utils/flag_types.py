@@ -14,7 +14,7 @@ def positive_int(text: str) -> int:
     except ValueError:
         value = 0
     if not 1 <= value <= MOST:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return value
 
 
@@ -25,7 +25,7 @@ def strict_bool(text: str) -> bool:
     (False, True)
     """
     if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"'{text}' is neither True nor False")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
     return text.lower() == "true"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from models.packs import DEFAULTS, MIN_FACE_PX
 from utils.batch.flags import add_batch_flags
 from utils.benchmark.flags import add_benchmark_flags
 from utils.devices import PRECISIONS, is_device_name
+from utils.errors import one_line
 from utils.files import is_there
 from utils.flag_types import add_bool, positive_int
 from utils.limits import MOST_FRAME_MEGAPIXELS, MOST_FRAMES, MOST_MEGAPIXELS
@@ -45,7 +47,7 @@ def number_between(low: float, high: float) -> Callable[[str], float]:
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {low:g} to {high:g}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
         return value
 
     return parse
@@ -55,7 +57,7 @@ def detection_side(text: str) -> int:
     """An argparse type: a positive multiple of the detector's coarsest stride."""
     side = positive_int(text)
     if side % LARGEST_STRIDE_PX:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a multiple of {LARGEST_STRIDE_PX}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a multiple of {LARGEST_STRIDE_PX}")
     return side
 
 
@@ -69,20 +71,26 @@ def photos_of_person(text: str) -> tuple[Path, ...]:
         return (Path(text),)
     parts = text.split("+")
     if not all(parts):
-        raise argparse.ArgumentTypeError(f"'{text}' has an empty name beside a plus sign")
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name beside a plus sign")
     return tuple(Path(part) for part in parts)
 
 
 def device_name(text: str) -> str:
     """An argparse type: auto, cpu, cuda or cuda:N."""
     if not is_device_name(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is none of auto, cpu, cuda, cuda:0, cuda:1, ...")
+        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:0, cuda:1, ...")
     return text
 
 
-def build_parser(
-    version: str, kind: type[argparse.ArgumentParser] = argparse.ArgumentParser
-) -> argparse.ArgumentParser:
+class FlagParser(argparse.ArgumentParser):
+    """A parser whose complaints take one line, whatever was given."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse`."""
+        super().error(one_line(message))
+
+
+def build_parser(version: str, kind: type[argparse.ArgumentParser] = FlagParser) -> argparse.ArgumentParser:
     """All flags; GHOST's keep their names and defaults. `kind` says what happens to flags that cannot be understood."""
     parser = kind(
         prog="inference.py",

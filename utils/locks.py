@@ -41,7 +41,7 @@ def exclusive(path: Path) -> Iterator[None]:
         handle = _acquire(lock, path)
     except OSError as error:
         raise UnwritableOutput(
-            f"cannot write in '{path.parent}' ({error.strerror or error}); check the folder and its permissions"
+            f"cannot write in {str(path.parent)!r} ({error.strerror or error}); check the folder and its permissions"
         ) from error
     try:
         yield

@@ -35,4 +35,4 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's own exception classes share no public base
-        raise ModelFileError(f"'{path}' is not a usable ONNX model ({error}); restore the file") from error
+        raise ModelFileError(f"{str(path)!r} is not a usable ONNX model ({error}); restore the file") from error

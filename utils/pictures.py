@@ -59,7 +59,7 @@ def check_picture_extension(path: Path) -> None:
         BadArgument: with the formats that can.
     """
     if path.suffix.lower() not in WRITABLE_EXTENSIONS:
-        raise BadArgument(f"cannot write a picture named '{path.name}'; use one of {', '.join(WRITABLE_EXTENSIONS)}")
+        raise BadArgument(f"cannot write a picture named {path.name!r}; use one of {', '.join(WRITABLE_EXTENSIONS)}")
 
 
 def read_picture(path: Path, limits: Limits = DEFAULT_LIMITS) -> Picture:

@@ -11,7 +11,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from utils.errors import UnreadableInput
+from utils.errors import UnreadableInput, one_line
 from utils.memory import load_unwinder
 from utils.signals import catch_signals, ignore_signals
 
@@ -35,6 +35,18 @@ def prepare_process(signals: bool = True) -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - for as long as the process lives
         if isinstance(getattr(sys, name), io.TextIOWrapper):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
+
+
+def tell_warnings(quiet: bool) -> None:
+    """Warnings go to stderr, one line each; where `quiet`, only what is worse does."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("warning: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.ERROR if quiet else logging.WARNING)
 
 
 def check_current_folder() -> None:

@@ -31,7 +31,7 @@ def moment(text: str) -> Moment:
     if frame := FRAME.fullmatch(text):
         return Moment(frame=int(frame[1]))
     if not TIME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is neither a time (1.5, 00:01:02.5) nor a frame (120f)")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a time (1.5, 00:01:02.5) nor a frame (120f)")
     seconds = Fraction(0)
     for part in text.split(":"):
         seconds = 60 * seconds + Fraction(part)
@@ -52,7 +52,7 @@ def frame_rate(text: str) -> Fraction:
     if rate.denominator != 1 and abs(rate - ntsc) < Fraction(1, 200):
         rate = ntsc
     if not 0 < rate <= MAX_FPS:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a frame rate (25, 29.97, 30000/1001)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frame rate (25, 29.97, 30000/1001)")
     return rate.limit_denominator(NTSC_DIVISOR)
 
 

@@ -182,7 +182,7 @@ def main() -> None:
             process.stdin.write(camera(render_frame(picture, points, topology, time_s), time_s).tobytes())
         process.communicate()
     if process.returncode:
-        raise SystemExit(f"ffmpeg could not write '{out}'")
+        raise SystemExit(f"ffmpeg could not write {str(out)!r}")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def prepare_texture(view: View, topology: MeshTopology) -> SourceTexture:
     """
     landmarks = view.face.landmarks
     if landmarks is None or landmarks.shape != (LANDMARK_COUNT, 3):
-        raise ValueError(f"the mesh generator needs ({LANDMARK_COUNT}, 3) landmarks; '{view.name}' has none")
+        raise ValueError(f"the mesh generator needs ({LANDMARK_COUNT}, 3) landmarks; {view.name!r} has none")
     size = choose_size(landmarks, SMALLEST_PX, LARGEST_PX)
     frame_to_canvas = estimate_frame_to_canvas(landmarks, size)
     photo = Portrait(cut_out(view.image, frame_to_canvas, size), transform_points(frame_to_canvas, landmarks))

@@ -91,5 +91,5 @@ def _clearness(view: View) -> float:
 
 def _landmarks(view: View) -> Points:
     if view.face.landmarks is None:
-        raise ValueError(f"the mesh generator needs dense landmarks; '{view.name}' has none")
+        raise ValueError(f"the mesh generator needs dense landmarks; {view.name!r} has none")
     return view.face.landmarks

@@ -30,7 +30,7 @@ def shard(text: str) -> Shard:
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
     number, count = (int(part) for part in match.groups()) if match else (0, 0)
     if not 1 <= number <= count:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a part like 1/8, from 1/8 to 8/8")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part like 1/8, from 1/8 to 8/8")
     return Shard(number, count)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from utils.errors import BadArgument, SwapError, UnreadableInput
+from utils.errors import BadArgument, SwapError, UnreadableInput, one_line
 from utils.one_swap import PIPE, check_out, complete
 
 PEOPLE_FLAGS = ("source_paths", "target_faces_paths")
@@ -69,8 +69,7 @@ def read_jobs(path: Path, parser: argparse.ArgumentParser, common: argparse.Name
             except SwapError as error:
                 raise BadArgument(f"line {number}: {error}") from error
     except BadArgument as error:
-        one_line = str(error).replace("\n", "\\n").replace("\r", "\\r")
-        raise BadArgument(f"{_name(path)}: {one_line}") from error
+        raise BadArgument(f"{_name(path)}: {one_line(str(error))}") from error
     if not jobs:
         raise BadArgument(f"{_name(path)} holds no job; write one line for each, below a line with the names of flags")
     return jobs
@@ -177,7 +176,7 @@ def _argv_of(name: str, value: object) -> list[str]:
         raise BadArgument(f"{name} takes one value")
     if name == "resume":
         if str(value).lower() not in ("true", "false"):
-            raise BadArgument(f"resume: '{value}' is neither true nor false")
+            raise BadArgument(f"resume: {value!r} is neither true nor false")
         return ["--resume"] if str(value).lower() == "true" else []
     texts = [_text(name, one) for one in values]
     if len(texts) == 1:

@@ -136,22 +136,22 @@ def _check_pattern(pattern: str) -> None:
     try:
         parts = list(string.Formatter().parse(pattern))
     except ValueError as error:
-        raise BadArgument(f"--out_pattern '{pattern}': {error}; use {{source}}, {{target}} and {{number}}") from error
+        raise BadArgument(f"--out_pattern {pattern!r}: {error}; use {{source}}, {{target}} and {{number}}") from error
     for _, name, spec, conversion in parts:
         plain = not spec or (name == "number" and NUMBER_FORMAT.fullmatch(spec))
         if name is not None and (name not in FIELDS or conversion or not plain):
             raise BadArgument(
-                f"--out_pattern '{pattern}': use {{source}}, {{target}} and {{number}}, or {{number:05d}}"
+                f"--out_pattern {pattern!r}: use {{source}}, {{target}} and {{number}}, or {{number:05d}}"
             )
     if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
-        raise BadArgument(f"--out_pattern '{pattern}' leads out of --out_dir; give a name, or a folder below it")
+        raise BadArgument(f"--out_pattern {pattern!r} leads out of --out_dir; give a name, or a folder below it")
 
 
 def _result_name(pattern: str, source: Path, target: Path, number: int, flag: str) -> str:
     try:
         name = pattern.format(source=source.stem, target=target.stem, number=number)
     except ValueError as error:
-        raise BadArgument(f"--out_pattern '{pattern}': {error}") from error
+        raise BadArgument(f"--out_pattern {pattern!r}: {error}") from error
     known = (*WRITABLE_EXTENSIONS, *VIDEO_EXTENSIONS)
     if Path(name).suffix.lower() in known:
         return name

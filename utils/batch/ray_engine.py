@@ -24,7 +24,7 @@ from utils.errors import BadArgument, SwapError
 from utils.inference.records import Identity
 from utils.inference.video.swap import Rendering
 from utils.one_swap import Tell, load_models
-from utils.process import prepare_process
+from utils.process import prepare_process, tell_warnings
 from utils.progress import no_progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,7 +180,7 @@ class Actor:
         prepare_process(signals=False)
         sys.path.insert(0, str(ROOT))
         cv2.setNumThreads(1)
-        logging.basicConfig(format="warning: %(message)s", level=logging.ERROR)
+        tell_warnings(quiet=True)
         self._peers: Sequence[Any] = ()
         self._worker = Worker(load_models(args, logging.getLogger(__name__).info), no_progress, self._spread)
 

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from utils.batch.job_files import BatchJob
 from utils.batch.results import BUSY, DONE, FAILED, SKIPPED, Outcome, outcome_of, settings_of, versions_of
-from utils.errors import SwapError
+from utils.errors import SwapError, one_line
 from utils.files import TEMPORARY_PREFIX, name_digest, remove_stale_partials, writing
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.model_pack import ModelPack
@@ -83,7 +83,7 @@ class Worker:
             told = as_swap_error(error) or SwapError(
                 f"internal error, please report it: {type(error).__name__}: {error}"
             )
-            message = "; ".join([str(told), *getattr(error, "__notes__", [])])
+            message = one_line("; ".join([str(told), *getattr(error, "__notes__", [])]))
             fields = {"status": FAILED, "exit_code": told.exit_code, "message": message}
         seconds = round(time.perf_counter() - started, 4)
         return outcome_of(

@@ -61,4 +61,4 @@ def split_flags(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of flags ({error})") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of flags ({error})") from error

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from utils.errors import BadArgument, SwapError
+from utils.errors import BadArgument, SwapError, one_line
 from utils.flags import build_parser
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.overlap import one_after_another
@@ -27,7 +27,7 @@ from utils.limits import limits_of
 from utils.memory import MAXRSS_BYTES
 from utils.one_swap import Job, complete, identify_people, prepare, swap
 from utils.pack_flags import ghost_options
-from utils.process import leave, prepare_process
+from utils.process import leave, prepare_process, tell_warnings
 from utils.signals import INTERRUPTED
 from utils.version import __version__
 
@@ -140,11 +140,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write the figures; return the exit code."""
     figures_path, how, *flags = sys.argv[1:] if argv is None else argv
     prepare_process()
-    logging.basicConfig(format="warning: %(message)s", level=logging.ERROR if "--quiet" in flags else logging.WARNING)
+    tell_warnings("--quiet" in flags)
     try:
         figures = measure(flags, how)
     except SwapError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -85,7 +85,7 @@ def persons_of(image: Image, swapper: FaceSwapper, name: str) -> list[Identity]:
     """
     faces, _ = find_faces(image, swapper.pack)
     if not faces:
-        raise NoFaceFound(f"no face in the first frame of '{name}'; choose another clip")
+        raise NoFaceFound(f"no face in the first frame of {name!r}; choose another clip")
     ordered = sorted(faces, key=lambda face: float(face.box[0]))
     return [Identity(swapper.pack.embedder.embed(image, face), (View(image, face, name),)) for face in ordered]
 

@@ -59,7 +59,7 @@ def compare_folders(first: Path, second: Path, out: Path) -> str:
             cv2.imwrite(str(out / f"{name}_changed.png"), sheet)
         texts.append(f"{title}\n{plain_text(table)}")
     if not texts:
-        raise BadArgument(f"'{first}' and '{second}' have no swap in common; evaluate the same folders twice")
+        raise BadArgument(f"{str(first)!r} and {str(second)!r} have no swap in common; evaluate the same folders twice")
     (out / "compare.html").write_text(page("Two evaluations", parts, styles), encoding="utf-8")
     return "\n".join(texts)
 
@@ -100,7 +100,7 @@ def _sets_of(folder: Path) -> dict[str, str]:
     try:
         return dict(json.loads((folder / SETS_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise UnreadableInput(f"'{folder}' is no folder made by --out; evaluate photos into it first") from error
+        raise UnreadableInput(f"{str(folder)!r} is no folder made by --out; evaluate photos into it first") from error
 
 
 def _same_swaps(first: Sequence[ScoredSwap], second: Sequence[ScoredSwap]) -> list[PairOfSwaps]:

@@ -88,7 +88,7 @@ def plan_swaps(folder: Path, labels: Mapping[str, Label]) -> SwapPlan:
     usable = {person: shown for person, shown in sorted(persons.items()) if len(shown) > 1}
     if len(usable) <= max(TARGET_STEPS):
         raise BadArgument(
-            f"'{folder}' has {len(usable)} persons with two photos named PERSON_KIND.jpg; at least {max(TARGET_STEPS) + 1} are needed"
+            f"{str(folder)!r} has {len(usable)} persons with two photos named PERSON_KIND.jpg; at least {max(TARGET_STEPS) + 1} are needed"
         )
     names = list(usable)
     pairs = [

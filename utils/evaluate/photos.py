@@ -69,7 +69,7 @@ def evaluate_folder(
 def _seen(judge: Judge, image: Image, path: Path) -> Seen:
     seen = judge.see(image)
     if seen is None:
-        raise BadArgument(f"the judge finds no face in '{path.name}'; take the photo out of the folder")
+        raise BadArgument(f"the judge finds no face in {path.name!r}; take the photo out of the folder")
     return seen
 
 

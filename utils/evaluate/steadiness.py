@@ -218,7 +218,7 @@ def find_clip(folder: Path, name: str) -> Path:
     """
     clips = sorted(folder.glob(f"{name}*.mp4"))
     if not clips:
-        raise BadArgument(f"no '{name}*.mp4' in '{folder}'; give the start of a clip's name with --clips")
+        raise BadArgument(f"no {f'{name}*.mp4'!r} in {str(folder)!r}; give the start of a clip's name with --clips")
     return clips[0]
 
 

@@ -107,15 +107,15 @@ class FaceSwapper:
         faces, best_score = find_faces(image, self.pack)
         if not faces:
             score = score_text(best_score, self.pack.detector.det_thresh)
-            raise NoFaceFound(f"no face found in '{name}' ({score}); lower --det_thresh or use a clearer photo")
+            raise NoFaceFound(f"no face found in {name!r} ({score}); lower --det_thresh or use a clearer photo")
         if len(faces) > 1:
-            logger.warning(f"'{name}' shows {len(faces)} faces; the largest is taken")
+            logger.warning(f"{name!r} shows {len(faces)} faces; the largest is taken")
         face = max(faces, key=lambda face: face.area)
         limits = self.pack.fade_limits
         turn_deg = abs(yaw_of(face, limits.cheeks))
         if turn_deg > limits.yaw_deg[0]:
             logger.warning(
-                f"'{name}' shows a head turned by {turn_deg:.0f} degrees; a more frontal photo gives a better result"
+                f"{name!r} shows a head turned by {turn_deg:.0f} degrees; a more frontal photo gives a better result"
             )
         return Identity(embed_face(self.pack.embedder, image, face), (View(image, face, name),))
 
@@ -128,7 +128,7 @@ class FaceSwapper:
         similarities = cosine_similarities([photos[0].embedding], [photo.embedding for photo in photos])[0]
         for photo, similarity in zip(photos, similarities, strict=True):
             if similarity < self.similarity_th:
-                names = f"'{photos[0].views[0].name}' and '{photo.views[0].name}'"
+                names = f"{photos[0].views[0].name!r} and {photo.views[0].name!r}"
                 logger.warning(f"{names} hardly show one person (similarity {similarity:.2f}); they are combined")
         embedding = np.stack([photo.embedding for photo in photos]).mean(axis=0)
         return Identity(embedding.astype(np.float32), tuple(view for photo in photos for view in photo.views))

@@ -92,24 +92,24 @@ class SwapRequest:
     def _check(self, casting: Casting, summary: AnalysisSummary, similarity_th: float, det_thresh: float) -> None:
         if not summary.frames_with_face:
             count = summary.frames
-            place = f"in '{self.target}'" if count == 1 else f"in any of the {count} frames of '{self.target}'"
+            place = f"in {self.target!r}" if count == 1 else f"in any of the {count} frames of {self.target!r}"
             score = score_text(summary.best_score, det_thresh)
             raise NoFaceFound(f"no face found {place} ({score}); lower --det_thresh or use a clearer target")
         cast = set(casting.source_of_track.values())
         unseen = [
-            f"'{person.views[0].name}' ({_similarity_text(best, similarity_th)})"
+            f"{person.views[0].name!r} ({_similarity_text(best, similarity_th)})"
             for number, (person, best) in enumerate(zip(self.persons, casting.best_similarity, strict=False))
             if number not in cast
         ]
         if unseen and not cast:
             raise NoFaceFound(
-                f"'{self.target}' never shows the person of {', '.join(unseen)}; lower --similarity_th or use another photo"
+                f"{self.target!r} never shows the person of {', '.join(unseen)}; lower --similarity_th or use another photo"
             )
         if unseen:
-            logger.warning(f"'{self.target}' never shows the person of {', '.join(unseen)}")
+            logger.warning(f"{self.target!r} never shows the person of {', '.join(unseen)}")
         if casting.left_out:
             logger.warning(
-                f"'{self.target}' shows more people than there are sources; {casting.left_out} of them keep their faces"
+                f"{self.target!r} shows more people than there are sources; {casting.left_out} of them keep their faces"
             )
 
 
@@ -118,7 +118,7 @@ def swap_report(analysis: Analysis, casting: Casting, count: SwapCount, target: 
     if count.left:
         smallest = f"less than {analysis.pack.fade_limits.min_face_px:g} px high (--min_face)"
         logger.warning(
-            f"{count.left} of {count.shown + count.left} faces in '{target}' are left as they are: "
+            f"{count.left} of {count.shown + count.left} faces in {target!r} are left as they are: "
             f"{smallest}, turned too far, or mostly outside of the frame"
         )
     summary = analysis.summary

@@ -213,5 +213,5 @@ def _writable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UnwritableOutput(
-            f"cannot write '{shown(path)}' ({error.strerror or error}); check the folder and its permissions"
+            f"cannot write {shown(path)!r} ({error.strerror or error}); check the folder and its permissions"
         ) from error

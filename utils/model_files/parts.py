@@ -74,7 +74,7 @@ def writable_part(part: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UnwritableOutput(
-            f"cannot write '{shown(part)}' ({error.strerror or error}); free some space or check the folder, and run the "
+            f"cannot write {shown(part)!r} ({error.strerror or error}); free some space or check the folder, and run the "
             "same command again: it goes on with what is there"
         ) from error
 

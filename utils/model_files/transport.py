@@ -77,7 +77,7 @@ def open_url(url: str, headers: Mapping[str, str], timeout_s: float) -> HTTPResp
     except (OSError, HTTPException) as error:
         raise TransferError(f"{host} breaks off ({_in_words(error)})", retriable=True) from error
     except ValueError as error:
-        raise TransferError(f"'{url}' is no address ({error})") from error
+        raise TransferError(f"{url!r} is no address ({error})") from error
     unwanted = _unwanted_kind(reply)
     if unwanted:
         reply.close()
@@ -186,4 +186,4 @@ def _unwanted_kind(reply: HTTPResponse) -> str | None:
     if reply.headers.get_content_type() == "text/html":
         return "a web page instead of the file"
     encoding = reply.headers.get("Content-Encoding", "identity")
-    return None if encoding == "identity" else f"the file in the encoding '{encoding[:20]}'"
+    return None if encoding == "identity" else f"the file in the encoding {encoding[:20]!r}"

@@ -171,7 +171,7 @@ def choose_encoding(out: Path, bits: int = 8, codec_name: str | None = None, crf
     if extension not in codec.extensions:
         remedy = f"name the output {' or '.join(f'*{known}' for known in codec.extensions)}"
         fitting = [other.name for other in CODECS.values() if extension in other.extensions and not other.hardware]
-        raise BadArgument(f"--codec {codec.name} does not go into '{out.name}'; {remedy}, or use {', '.join(fitting)}")
+        raise BadArgument(f"--codec {codec.name} does not go into {out.name!r}; {remedy}, or use {', '.join(fitting)}")
     if crf is not None and not codec.quality_option:
         raise BadArgument(f"--crf {crf}: {codec.name} has no such scale; leave the flag out")
     if crf is not None and not codec.best <= crf <= codec.worst:
