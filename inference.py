@@ -13,15 +13,13 @@ if __name__ == "__main__":  # until everything is imported there is nothing to t
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
-import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from utils.batch.flags import refuse_batch_flags
-from utils.errors import BadArgument, UnwritableOutput, one_line
+from utils.errors import BadArgument, UnwritableOutput
 from utils.flags import build_parser
 from utils.limits import limits_of
 from utils.memory import as_swap_error
@@ -32,6 +30,7 @@ from utils.process import check_current_folder, leave, prepare_process, tell_war
 from utils.progress import no_progress, show_progress
 from utils.provenance.flags import refuse_provenance_flags
 from utils.signals import INTERRUPTED, ignore_signals, is_interruption
+from utils.streams import write_note, write_result
 from utils.version import __version__
 from utils.video_flags import refuse_output_flags
 
@@ -42,31 +41,22 @@ VENV_PYTHON = ".venv/bin/python, which 'make venv' makes"
 
 
 def note(args: argparse.Namespace, line: str) -> None:
-    """Print to stderr unless --quiet; a terminal that is gone is no reason to stop."""
+    """Print to stderr unless --quiet."""
     if not args.quiet:
-        with contextlib.suppress(OSError):
-            print(one_line(line), file=sys.stderr)
-
-
-def tell_result(line: Path | str, stream: TextIO | None = None) -> None:
-    """Print the path of a result to stdout, or to what was stdout before something else took its place.
-
-    Raises:
-        BrokenPipeError: if nobody reads it any more.
-        UnwritableOutput: if stdout takes nothing.
-    """
-    try:
-        print(line, file=stream, flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        sys.stdout = None  # so that Python does not try again when it ends
-        raise UnwritableOutput(f"{line} is done, but this cannot be written to stdout ({error.strerror})") from error
+        write_note(line)
 
 
 def tell_outcome(args: argparse.Namespace, stream: TextIO, outcome: Outcome) -> None:
-    """Print what was made: its path, or with --json all that is known of it."""
-    tell_result(outcome.to_json() if args.json else outcome.output, stream)
+    """Print what was made: its path, or with --json all that is known of it.
+
+    Raises:
+        UnwritableOutput: if stdout takes nothing; the output is there all the same.
+    """
+    try:
+        write_result(outcome.to_json() if args.json else outcome.output, stream)
+    except UnwritableOutput as error:
+        error.add_note(f"{outcome.output!r} is done")
+        raise
 
 
 def count(number: int, noun: str) -> str:
@@ -112,7 +102,7 @@ def tell_faces(args: argparse.Namespace) -> None:
     pack = load_models(args, partial(note, args))
     options = None if args.image_to_image else args.video_options
     for line in list_faces(args.target, options, limits_of(args), args.list_faces, pack, args.similarity_th, progress):
-        tell_result(line)
+        write_result(line)
 
 
 def tell_marks(args: argparse.Namespace) -> int:
@@ -120,7 +110,7 @@ def tell_marks(args: argparse.Namespace) -> int:
     from utils.provenance.verify import verify
 
     findings = verify(args.verify, args.c2pa_trust)
-    tell_result(findings.to_json() if args.json else "\n".join(findings.lines()))
+    write_result(findings.to_json() if args.json else "\n".join(findings.lines()))
     return findings.exit_code
 
 
@@ -130,13 +120,13 @@ def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
     if args.print_completion:
         from utils.completion import completion
 
-        tell_result(completion(args.print_completion))
+        write_result(completion(args.print_completion))
     elif manage_weights(args):
         pass
     elif args.benchmark:
         from utils.benchmark.command import run_benchmark
 
-        run_benchmark(args, argv, complete, tell_result, partial(note, args))
+        run_benchmark(args, argv, complete, write_result, partial(note, args))
     elif args.compare:
         raise BadArgument("--compare is for --benchmark; leave it out")
     elif args.list_faces:
@@ -152,7 +142,7 @@ def run_instead(args: argparse.Namespace, argv: Sequence[str]) -> int | None:
         from models.onnx_export import export_generator
 
         export_generator(ghost_options(args), args.export_onnx)
-        print(args.export_onnx)
+        write_result(args.export_onnx)
     elif args.jobs or args.out_dir:
         from utils.batch.command import run_batch
 
@@ -186,13 +176,13 @@ def act(argv: Sequence[str]) -> int:
         return 0
     except ModuleNotFoundError as error:
         remedy = f"use {VENV_PYTHON}, or 'pip install -r requirements.txt'"
-        print(f"error: the package {error.name} is not installed for {sys.executable}; {remedy}", file=sys.stderr)
+        write_note(f"error: the package {error.name} is not installed for {sys.executable}; {remedy}")
         return 1
     except Exception as error:
         told = as_swap_error(error)
         if told is None or is_interruption(error):  # a defect is shown whole: whoever mends it needs to see where
             raise
-        print(one_line("; ".join([f"error: {told}", *notes_of(error)])), file=sys.stderr)
+        write_note("; ".join([f"error: {told}", *notes_of(error)]))
         return told.exit_code
     note(args, f"Total time: {time.perf_counter() - started:.2f} s")
     return 0
@@ -208,8 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not is_interruption(error):
             raise
         ignore_signals()
-        told = "; ".join(["interrupted", *(notes_of(error) or ["no half-written file is left"])])
-        print(one_line(told), file=sys.stderr)
+        write_note("; ".join(["interrupted", *(notes_of(error) or ["no half-written file is left"])]))
         return INTERRUPTED
     return code
 

@@ -74,6 +74,18 @@ def test_whatever_a_message_quotes_is_escaped():
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
+def test_nothing_is_printed_but_by_the_one_writer_of_each_stream():
+    tools = {"evaluate", "build_pack"}  # for those who work on the project
+    printing = [
+        path.relative_to(ROOT).as_posix()
+        for path in project_files()
+        if not tools & set(path.parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert set(printing) == {"utils/streams.py"}
+
+
 def module_name(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 

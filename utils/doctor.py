@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
+from utils.streams import write_result
+
 PACKAGES = (
     "torch",
     "insightface",
@@ -41,14 +43,14 @@ def examine() -> tuple[list[str], list[str]]:
 
 
 def report() -> int:
-    """Print findings and problems to stdout; return how many problems there are."""
+    """Print findings and problems to stdout; return how many problems there are.
+
+    Raises:
+        UnwritableOutput: if stdout takes nothing.
+    """
     findings, problems = examine()
-    for finding in findings:
-        print(finding)
-    for problem in problems:
-        print(f"problem: {problem}")
-    if not problems:
-        print("no problems found")
+    told = [f"problem: {problem}" for problem in problems] or ["no problems found"]
+    write_result("\n".join([*findings, *told]))
     return len(problems)
 
 

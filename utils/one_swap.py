@@ -21,6 +21,7 @@ from utils.limits import Limits, limits_of
 from utils.pack_flags import choose_pack, ghost_options
 from utils.progress import Progress, no_progress, show_progress
 from utils.provenance.flags import load_signing, marking_of
+from utils.streams import write_result_bytes
 from utils.video_flags import video_options
 
 if TYPE_CHECKING:
@@ -194,8 +195,7 @@ def swap(args: argparse.Namespace, job: Job, elsewhere: Elsewhere | None = None)
         return swap_video(args.target, args.out, job.sources, job.persons, everybody, args.resume, options, elsewhere)
     result, report = job.swapper.swap_image(job.picture.bgr, job.sources, job.persons, str(args.target), everybody)
     if args.out == PIPE:
-        sys.stdout.buffer.write(encode_result(Path("stdout.png"), job.picture, result, job.swapper.marking))
-        sys.stdout.buffer.flush()
+        write_result_bytes(encode_result(Path("stdout.png"), job.picture, result, job.swapper.marking))
     else:
         write_picture(args.out, job.picture, result, job.swapper.marking)
     return report

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from utils.errors import BadArgument, SwapError, one_line
+from utils.errors import BadArgument, SwapError
 from utils.flags import build_parser
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.overlap import one_after_another
@@ -29,6 +29,7 @@ from utils.one_swap import Job, complete, identify_people, prepare, swap
 from utils.pack_flags import ghost_options
 from utils.process import leave, prepare_process, tell_warnings
 from utils.signals import INTERRUPTED
+from utils.streams import write_note
 from utils.version import __version__
 
 with contextlib.suppress(ModuleNotFoundError):  # not on Windows; memory is not measured there
@@ -144,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         figures = measure(flags, how)
     except SwapError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        write_note(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED

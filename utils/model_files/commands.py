@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from utils.model_files.fetch import Options, download
 from utils.model_files.state import Finding, State, fault_of, look_at, pack_line
 from utils.model_files.table import MODEL_FILES, PROJECT, ModelFile, files_named
 from utils.signals import resumable
+from utils.streams import write_note, write_result
 from utils.weights import builtin_file, load_manifest
 
 MIRROR_VARIABLE = "GHOST_WEIGHTS_MIRROR"
@@ -28,17 +28,17 @@ def download_named(names: Iterable[str], quiet: bool, root: Path = PROJECT) -> N
     Raises:
         BadArgument: if the mirror in the environment is no address.
         ModelFileError: if files cannot be had.
-        UnwritableOutput: if they cannot be written.
+        UnwritableOutput: if they, or their paths, cannot be written.
     """
     mirror = checked_mirror(os.environ.get(MIRROR_VARIABLE))
     if mirror and not quiet:
-        print(f"{MIRROR_VARIABLE}: downloading from {mirror}", file=sys.stderr)
+        write_note(f"{MIRROR_VARIABLE}: downloading from {mirror}")
     files = list(dict.fromkeys(file for name in names for file in files_named(name)))
 
     def tell(finding: Finding) -> None:
-        print(finding.path, flush=True)
+        write_result(finding.path)
         if not quiet:
-            print(f"{finding.file.name}: {finding.file.licence}", file=sys.stderr)
+            write_note(f"{finding.file.name}: {finding.file.licence}")
 
     with resumable():
         download(files, root, Options(mirror=mirror, quiet=quiet), tell)
@@ -47,7 +47,7 @@ def download_named(names: Iterable[str], quiet: bool, root: Path = PROJECT) -> N
         and any(file.group == "ghost" for file in files)
         and not any(file.group == "landmarks" for file in files)
     ):
-        print("GHOST's own masks need '--download landmarks' as well, --use_sr needs '--download sr'", file=sys.stderr)
+        write_note("GHOST's own masks need '--download landmarks' as well, --use_sr needs '--download sr'")
 
 
 def list_weights(root: Path = PROJECT) -> None:
@@ -55,13 +55,14 @@ def list_weights(root: Path = PROJECT) -> None:
 
     Raises:
         ModelFileError: if a file is damaged.
+        UnwritableOutput: if stdout takes nothing.
     """
     findings = [look_at(file, root, trust_stamp=False) for file in MODEL_FILES]
-    print("\n".join(table_lines(findings)))
+    write_result("\n".join(table_lines(findings)))
     for name in load_manifest().files:
         builtin_file(name)
-    print(pack_line(findings))
-    print("pack builtin: verified; ships with the repository, its licences stand in weights/builtin/README.md")
+    write_result(pack_line(findings))
+    write_result("pack builtin: verified; ships with the repository, its licences stand in weights/builtin/README.md")
     damaged = [fault_of(finding) for finding in findings if finding.state is State.DAMAGED]
     if damaged:
         raise ModelFileError("; ".join(damaged))

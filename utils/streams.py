@@ -1,0 +1,47 @@
+"""What is written to stdout and stderr: results must arrive and notes may be lost, but neither ends in a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from utils.errors import UnwritableOutput, one_line
+
+
+def write_result(text: object, stream: TextIO | None = None) -> None:
+    """Print to stdout, or to what was stdout before something else took its place.
+
+    Raises:
+        BrokenPipeError: if nobody reads it any more.
+        UnwritableOutput: if stdout takes nothing.
+    """
+    with _stdout_that_may_fail():
+        print(text, file=stream, flush=True)
+
+
+def write_result_bytes(encoded: bytes) -> None:
+    """Write a file to stdout; see `write_result`."""
+    with _stdout_that_may_fail():
+        sys.stdout.buffer.write(encoded)
+        sys.stdout.buffer.flush()
+
+
+def write_note(text: str) -> None:
+    """Print one line to stderr; a terminal that is gone is no reason to stop."""
+    with contextlib.suppress(OSError):
+        print(one_line(text), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _stdout_that_may_fail() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None  # so that Python does not try again when it ends
+        raise UnwritableOutput(
+            f"cannot write to stdout ({error.strerror or error}); free some space, or send it elsewhere"
+        ) from error
