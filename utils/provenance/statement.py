@@ -12,6 +12,8 @@ from typing import Any
 
 import c2pa
 
+from utils.errors import one_line
+
 PACK_PARAMETER = "ghost-face-swap.pack"
 UNTRUSTED = "signingCredential.untrusted"
 SIGNER_CODES = ("signingCredential.", "timeStamp.")  # of who signed and when, not of what
@@ -100,11 +102,8 @@ def printable(text: object) -> str:
     >>> printable("a\\nb\\x1b[8m")
     'a\\\\nb\\\\x1b[8m'
     """
-    shown = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in str(text)[:LONGEST_TEXT]
-    )
-    return shown if len(str(text)) <= LONGEST_TEXT else f"{shown}..."
+    whole = str(text)
+    return one_line(whole if len(whole) <= LONGEST_TEXT else f"{whole[:LONGEST_TEXT]}...")
 
 
 def _made_from(manifest: object, manifests: Mapping[str, Any]) -> list[object]:
