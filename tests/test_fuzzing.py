@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 from dataclasses import replace
 from functools import partial
 
@@ -21,7 +22,10 @@ from utils.inference.face_swapper import FaceSwapper
 from utils.inference.image_processing import detect_faces
 from utils.inference.records import Face
 from utils.inference.video.options import Moment, VideoOptions
+from utils.inference.video.pictures import read_webp
 from utils.inference.video.sample_tables import check_sample_tables
+from utils.inference.video.webp_chunks import frame_durations
+from utils.inference.video_processing import get_frames
 from utils.limits import DEFAULT_LIMITS, PNG_SIGNATURE
 from utils.one_swap import complete
 from utils.pictures import open_picture
@@ -87,6 +91,37 @@ def test_any_boxes_are_walked_or_refused(tmp_path_factory, boxes, rest):
     path.write_bytes(boxes + rest)
     with contextlib.suppress(UnreadableInput):
         check_sample_tables(path, DEFAULT_LIMITS)
+
+
+CHUNKS = st.lists(st.tuples(st.sampled_from([b"ANMF", b"VP8X", b"ANIM", b"junk"]), st.binary(max_size=24)))
+
+
+def webp(chunks):
+    packed = b"".join(kind + struct.pack("<I", len(one)) + one + bytes(len(one) % 2) for kind, one in chunks)
+    return b"RIFF" + struct.pack("<I", 4 + len(packed)) + b"WEBP" + packed
+
+
+@settings(max_examples=200)
+@given(st.lists(st.integers(0, (1 << 24) - 1)), CHUNKS)
+def test_the_durations_of_a_webp_are_read_whatever_else_is_in_it(durations, others):
+    frames = [(b"ANMF", bytes(12) + duration.to_bytes(3, "little") + b"\0more") for duration in durations]
+    others = [(kind, one) for kind, one in others if kind != b"ANMF"]
+    head = (b"VP8X", b"\x02" + bytes(9))
+    content = webp([head, *others, *frames])
+    assert list(frame_durations(io.BytesIO(content + b"what is behind it"))) == durations
+    with pytest.raises(ValueError, match=r"missing|no WebP"):
+        list(frame_durations(io.BytesIO(content[:-1])))
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=60) | CHUNKS.map(webp), st.binary(max_size=9))
+def test_any_chunks_are_durations_or_an_input_error(tmp_path_factory, content, rest):
+    path = tmp_path_factory.getbasetemp() / "any.webp"
+    path.write_bytes(content + rest)
+    try:
+        list(get_frames(read_webp(path)))
+    except UnreadableInput as error:
+        assert "\n" not in str(error)
 
 
 class Answers:

@@ -201,7 +201,7 @@ def test_frames_are_asked_for_their_size_before_and_in_mid_stream(tmp_path):
 def test_too_many_frames_are_refused_before_any_work(tmp_path, name):
     path = tmp_path / name
     run_ffmpeg("-i", COLLINS_CLIP, "-an", "-vf", "scale=64:64", "-frames:v", "5", path)
-    with pytest.raises(UnreadableInput, match="5 frames or more, above --max_frames 3"):
+    with pytest.raises(UnreadableInput, match=r"[45] frames or more, above --max_frames 3"):
         read_target(path, VideoOptions(limits=FEW))
     assert len(list(get_frames(read_target(path, VideoOptions(limits=Limits(frames=5)))))) == 5
 

@@ -17,8 +17,9 @@ from test_video_parts import process
 from test_video_processing import psnr
 
 from utils.errors import BadArgument, UnreadableInput
+from utils.inference.video import pictures as pictures_module
 from utils.inference.video.options import Moment, VideoOptions
-from utils.inference.video.parts import show_at
+from utils.inference.video.parts import show_at, shown_times
 from utils.inference.video.pictures import numbered, result_numbers, sequence_files
 from utils.inference.video_processing import get_frames, read_target
 from utils.provenance.marks import DIGITAL_SOURCE_TYPE
@@ -126,6 +127,22 @@ def test_a_damaged_webp_and_a_rate_for_a_video_are_refused(tmp_path):
         list(get_frames(read_target(tmp_path / "in.webp", VideoOptions())))
     with pytest.raises(BadArgument, match="--in_fps is for picture files"):
         read_target(COLLINS_CLIP, VideoOptions(in_fps=Fraction(25)))
+
+
+def test_chunks_without_end_beside_the_pictures_of_a_webp_are_not_walked(tmp_path):
+    data = bytearray(animation(tmp_path / "in.webp").read_bytes() + (b"junk" + bytes(4)) * 2000)
+    data[4:8] = (len(data) - 8).to_bytes(4, "little")
+    (tmp_path / "in.webp").write_bytes(data)
+    with pytest.raises(UnreadableInput, match=r"in\.webp.*more than 1000 chunks that are no pictures"):
+        read_target(tmp_path / "in.webp", VideoOptions())
+
+
+def test_the_times_of_a_webp_cost_no_decoding(tmp_path, monkeypatch):
+    path = animation(tmp_path / "in.webp")
+    monkeypatch.setattr(pictures_module.PillowImage, "open", None)
+    video = read_target(path, VideoOptions())
+    assert shown_times(video) == np.cumsum([0, *DURATIONS_MS[:-1]]).tolist()
+    assert (video.width, video.height) == (64, 48)
 
 
 def test_a_sequence_becomes_a_sequence_of_the_same_numbers_depth_and_alpha(command_line, tmp_path):

@@ -16,14 +16,14 @@ from typing import Any
 import av
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from utils.errors import BadArgument, UnreadableInput
 from utils.files import is_there
 from utils.inference.video.colour_tags import MATRIX_BT709, ColourTags
 from utils.inference.video.planes import RANGE_LIMITED
 from utils.inference.video.probing import PICTURE_FILES, SLOWEST_FPS, WEBP, VideoInfo
-from utils.limits import DEFAULT_VIDEO_LIMITS, Limits
+from utils.inference.video.webp_chunks import frame_durations
+from utils.limits import DEFAULT_VIDEO_LIMITS, Limits, size_of_picture
 from utils.pictures import WRITABLE_EXTENSIONS, Picture, read_picture, to_deep_bgr
 
 logger = logging.getLogger(__name__)
@@ -112,8 +112,10 @@ def read_webp(path: Path, limits: Limits = DEFAULT_VIDEO_LIMITS) -> VideoInfo:
     durations = _webp_durations(path, limits)
     if len(durations) < 2:
         raise UnreadableInput(f"{str(path)!r} holds a single picture; swap it with --target_image")
-    with PillowImage.open(path) as webp:
-        size = webp.size
+    with path.open("rb") as file:
+        size = size_of_picture(file.read(PICTURE_HEAD_BYTES))
+    assert size is not None, "only what has a canvas is animated"
+    limits.check_size(path, *size)
     seconds = sum(durations) * WEBP_TIME_BASE
     rate = max((len(durations) / seconds).limit_denominator(1001), SLOWEST_FPS)
     return _info(path, WEBP, size, rate, WEBP_TIME_BASE, len(durations), seconds, 8, limits)
@@ -215,19 +217,18 @@ def _check_size(size: tuple[int, ...], video: VideoInfo, path: Path) -> None:
 
 
 def _webp_durations(path: Path, limits: Limits) -> list[int]:
-    """Milliseconds that each picture of a WebP file is shown."""
+    """Milliseconds that each picture of a WebP file is shown; none if it is a single one.
+
+    Raises:
+        UnreadableInput: if the file is damaged, or has more pictures than `limits`.
+    """
     durations = []
     try:
         with path.open("rb") as file:
-            limits.check_picture(path, file.read(PICTURE_HEAD_BYTES))
-        with PillowImage.open(path, formats=["WEBP"]) as webp:
-            count = getattr(webp, "n_frames", 1)
-            limits.check_frames(path, count)
-            for number in range(count):
-                webp.seek(number)
-                webp.load()
-                durations.append(int(webp.info.get("duration") or WEBP_DEFAULT_MS))
-    except (OSError, EOFError, ValueError, UnidentifiedImageError) as error:
+            for number, duration in enumerate(frame_durations(file), 1):
+                limits.check_frames(path, number)
+                durations.append(duration or WEBP_DEFAULT_MS)
+    except (OSError, ValueError) as error:
         raise UnreadableInput(f"{str(path)!r} is damaged or cut short ({error}); use a whole file") from error
     return durations
 
