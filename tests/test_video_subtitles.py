@@ -9,7 +9,9 @@ import pytest
 from media_makers import Track, make_clip, run_ffmpeg
 from test_video_parts import process
 
+from utils.inference.video import subtitles
 from utils.inference.video.options import Moment, VideoOptions
+from utils.inference.video.probing import open_video
 
 TEXT = """1
 00:00:00,500 --> 00:00:01,500
@@ -108,3 +110,24 @@ def test_subtitles_that_are_pictures_are_left_out_with_a_warning(clips, tmp_path
     assert "subtitle track 2 (pgssub) is left out: mp4 files cannot hold it" in caplog.text
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert not container.streams.subtitles
+
+
+def test_more_tracks_than_a_disc_has_are_left_out_with_a_warning(clips, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(subtitles, "MOST_TRACKS", 2)
+    tracks = ("-map", 0, *("-map", 1) * 5)
+    run_ffmpeg("-i", clips / "plain.mp4", "-i", clips / "text.srt", *tracks, "-c:v", "copy", tmp_path / "in.mkv")
+    opened = []
+    monkeypatch.setattr(subtitles, "open_video", lambda *place: opened.append(place) or open_video(*place))
+    process(tmp_path / "in.mkv", tmp_path / "out.mp4", VideoOptions(end=Moment(frame=2)))
+    assert "3 subtitle tracks are left out: the first 2 are kept" in caplog.text
+    assert len(opened) == 1 + 2 * 2, "once for all; each track, and what it was rewritten to"
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(container.streams.subtitles) == 2
+
+
+def test_a_track_without_a_line_that_can_be_read_is_left_out_with_a_warning(clips, tmp_path, caplog):
+    (tmp_path / "blank.srt").write_text("1\n00:00:00,000 --> 00:00:00,000\n\n\n")
+    inputs = ("-i", clips / "plain.mp4", "-i", tmp_path / "blank.srt", "-map", 0, "-map", 1)
+    run_ffmpeg(*inputs, "-c", "copy", tmp_path / "in.mkv")
+    process(tmp_path / "in.mkv", tmp_path / "out.webm", VideoOptions(end=Moment(frame=2)))
+    assert "subtitle track 2 (srt) is left out: it has no line that can be read" in caplog.text

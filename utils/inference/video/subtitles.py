@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import av
+
+from utils.errors import UnreadableInput
 from utils.inference.video.places import tells_positions
 from utils.inference.video.probing import DEMUXERS, MOV_MUXERS, VideoInfo, media_url, open_video
 from utils.inference.video.program import ffmpeg_program
@@ -23,6 +26,7 @@ logger = logging.getLogger(__name__)
 TEXT_FORMATS = {"matroska": "subrip", "webm": "webvtt"}  # to rewrite to; else `mov_text`
 NATIVE = {"mp4": frozenset({"mov_text"}), "mov": frozenset({"mov_text"}), "webm": frozenset({"webvtt"})}
 REWRITING_TIMEOUT_S = 600
+MOST_TRACKS = 32  # as a Blu-ray disc has; each is opened by itself, and may be rewritten by a process of its own
 FIRST_CUES = 20  # a log has a position in every one, once there is any
 
 
@@ -42,9 +46,14 @@ def add_subtitles(
         Iterators over packets to mux, each in the order of decode time.
     """
     with open_video(video.path, video.limits) as original:
-        numbers = [track.index for track in original.streams.subtitles]
-    if not keep_gps:
-        numbers = [number for number in numbers if not _is_flight_log(number, video)]
+        tracks = original.streams.subtitles[:MOST_TRACKS]
+        left_out = len(original.streams.subtitles) - len(tracks)
+        logs = set() if keep_gps else _flight_logs(original, tracks)
+        numbers = [track.index for track in tracks if track.index not in logs]
+    if left_out:
+        logger.warning("%d subtitle tracks are left out: the first %d are kept", left_out, MOST_TRACKS)
+    for number in sorted(logs):
+        logger.warning("subtitle track %d is left out: it tells where the film was taken; --keep_gps keeps it", number)
     return [packets for number in numbers for packets in _added(number, output, video, folder, resources)]
 
 
@@ -61,32 +70,45 @@ def add_chapters(original: Any, output: Any, video: VideoInfo) -> None:
 
 def _added(number: int, output: Any, video: VideoInfo, folder: Path, resources: ExitStack) -> Iterator[Iterator[Any]]:
     """The packets of one track, if the container can hold it in any form."""
-    original = resources.enter_context(open_video(video.path, video.limits))
-    track, muxer = original.streams[number], output.format.name
-    name = track.codec_context.name if track.codec_context else "unknown"
-    if not _native(name, muxer) or not takes(muxer, track):
-        rewritten = folder / f"subtitles_{number}"
-        if not _rewrite(video, number, muxer, rewritten):
-            logger.warning("subtitle track %d (%s) is left out: %s files cannot hold it", number, name, muxer)
-            return
+    muxer = output.format.name
+    with ExitStack() as closing:
+        original = closing.enter_context(open_video(video.path, video.limits))
+        track = original.streams[number]
+        name = track.codec_context.name if track.codec_context else "unknown"
         tags, disposition = kept_tags(track), track.disposition
-        track = resources.enter_context(open_video(rewritten)).streams.subtitles[0]
-    else:
-        tags, disposition = kept_tags(track), track.disposition
+        if _native(name, muxer) and takes(muxer, track):
+            resources.push(closing.pop_all())
+        else:
+            rewritten = folder / f"subtitles_{number}"
+            if not _rewrite(video, number, muxer, rewritten):
+                logger.warning("subtitle track %d (%s) is left out: %s files cannot hold it", number, name, muxer)
+                return
+            try:
+                track = resources.enter_context(open_video(rewritten)).streams.subtitles[0]
+            except (UnreadableInput, IndexError):
+                logger.warning("subtitle track %d (%s) is left out: it has no line that can be read", number, name)
+                return
     stream = output.add_stream_from_template(track, opaque=True)
     stream.metadata.update(tags)
     stream.disposition = disposition
     yield _packets(track, stream, video)
 
 
-def _is_flight_log(number: int, video: VideoInfo) -> bool:
-    """Whether a track tells positions, as drones write them under each frame; says so in a warning."""
-    with open_video(video.path, video.limits) as original:
-        cues = (bytes(packet) for packet in original.demux(original.streams[number]) if packet.size)
-        if not any(map(tells_positions, islice(cues, FIRST_CUES))):
-            return False
-    logger.warning("subtitle track %d is left out: it tells where the film was taken; --keep_gps keeps it", number)
-    return True
+def _flight_logs(original: Any, tracks: Sequence[Any]) -> set[int]:
+    """Numbers of the tracks that tell positions, as drones write them under each frame."""
+    undecided, logs = Counter({track.index: FIRST_CUES for track in tracks}), set()
+    with suppress(av.FFmpegError):  # a file that was cut off ends early
+        packets = original.demux(*tracks)
+        while undecided and (packet := next(packets, None)) is not None:
+            number = packet.stream.index
+            if not packet.size or number not in undecided:
+                continue
+            undecided[number] -= 1
+            if tells_positions(bytes(packet)):
+                logs.add(number)
+            if number in logs or not undecided[number]:
+                del undecided[number]
+    return logs
 
 
 def _native(name: str, muxer: str) -> bool:
