@@ -5,12 +5,12 @@ Sources: IPTC NewsCodes, digital source type; ISO 16684-1 (XMP) for the packet, 
 
 from __future__ import annotations
 
-import mmap
 import re
 import struct
 import zlib
 from pathlib import Path
 
+from utils.provenance.scanning import places
 from utils.version import TOOL_NAME, __version__
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -39,8 +39,10 @@ JPEG_START_OF_IMAGE_BYTES = 2
 JPEG_XMP_NAMESPACE = b"http://ns.adobe.com/xap/1.0/\0"
 MP4_XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 # An attribute or an element, under whatever prefix; the value may be the short name.
-XMP_SOURCE_TYPE = re.compile(
-    rb":DigitalSourceType(?:\s*=\s*[\"']|\s*>\s*|\s+rdf:resource\s*=\s*[\"'])(?:https?://cv\.iptc\.org/newscodes/digitalsourcetype/)?(\w+)"
+XMP_PROPERTY, XMP_PROPERTY_BYTES = b":DigitalSourceType", 1024  # with its value, at most
+XMP_VALUE = re.compile(
+    rb"(?:\s{0,99}=\s{0,99}[\"']|\s{0,99}>\s{0,99}|\s{1,99}rdf:resource\s{0,99}=\s{0,99}[\"'])"
+    rb"(?:https?://cv\.iptc\.org/newscodes/digitalsourcetype/)?(\w{1,99})\b"
 )
 
 
@@ -85,7 +87,7 @@ def xmp_source_types(path: Path) -> set[str]:
     Raises:
         OSError: if the file cannot be read.
     """
-    if not path.stat().st_size:
-        return set()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return {match[1].decode() for match in XMP_SOURCE_TYPE.finditer(content)}
+    with path.open("rb") as file:
+        found = places(XMP_PROPERTY, file, XMP_PROPERTY_BYTES)
+        values = (XMP_VALUE.match(part, place + len(XMP_PROPERTY)) for part, place in found)
+        return {value[1].decode() for value in values if value}

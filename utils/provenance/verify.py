@@ -18,6 +18,7 @@ from utils.provenance.credentials import read_authorities
 from utils.provenance.formats import SIDECAR, UNKNOWN, mime_of_stream, sidecars_of
 from utils.provenance.manifest import reading
 from utils.provenance.marks import MADE_BY_MODELS, SOURCE_TYPES, xmp_source_types
+from utils.provenance.scanning import places
 from utils.provenance.statement import UNREADABLE, Statement, printable, statement_of
 from utils.signals import undisturbed
 
@@ -127,8 +128,11 @@ def verify(path: Path, trust: Path | None = None) -> Findings:
     """
     anchors = b"" if trust is None else read_authorities(trust)
     try:
-        if not S_ISREG(path.stat().st_mode):
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
             raise UnreadableInput(f"{str(path)!r} is not a file; give a picture or a video")
+        if not status.st_size:  # some files of /proc say so, and never end
+            return Findings(str(path), (), (), None)
         if _mime_of(path) == SIDECAR:
             raise UnreadableInput(f"{str(path)!r} holds the signature of a file that lies beside it; give that file")
         xmp = tuple(sorted(xmp_source_types(path)))
@@ -160,7 +164,7 @@ def _signature(path: Path, anchors: bytes) -> tuple[Statement | None, Path | Non
     if inside is not None:
         return inside, None
     beside = [
-        one for one in _sidecars(path) if is_there(one) and one.is_file() and one.stat().st_size <= LARGEST_SIDECAR
+        one for one in _sidecars(path) if is_there(one) and one.is_file() and 0 < one.stat().st_size <= LARGEST_SIDECAR
     ]
     found = [(said, one) for one in beside if (said := _read_statement(path, one, anchors)) is not None]
     return next((one for one in found if one[0].holds), found[0] if found else (None, None))
@@ -171,27 +175,25 @@ def _sidecars(path: Path) -> Sequence[Path]:
     return tuple(dict.fromkeys((*sidecars_of(path), *sidecars_of(path.resolve()))))
 
 
-@undisturbed
 def _read_statement(path: Path, sidecar: Path | None, anchors: bytes) -> Statement | None:
     beside = None if sidecar is None else sidecar.read_bytes()
-    with path.open("rb") as media:
-        try:
-            with reading(media, beside, anchors) as reader:
-                return None if reader is None else statement_of(reader)
-        except c2pa.C2paError as error:
-            if sidecar is None and not _mentions_manifest(path):
-                return None  # of a format that holds none, or no media at all
-            kind = str(error).split(":", 1)[0]
-            return Statement(failures=(f"{UNREADABLE} ({printable(kind)})",))
+    try:
+        return _statement(path, beside, anchors)
+    except c2pa.C2paError as error:
+        if sidecar is None and not _mentions_manifest(path):
+            return None  # of a format that holds none, or no media at all
+        kind = str(error).split(":", 1)[0]
+        return Statement(failures=(f"{UNREADABLE} ({printable(kind)})",))
+
+
+@undisturbed
+def _statement(path: Path, beside: bytes | None, anchors: bytes) -> Statement | None:
+    with path.open("rb") as media, reading(media, beside, anchors) as reader:
+        return None if reader is None else statement_of(reader)
 
 
 def _mentions_manifest(path: Path) -> bool:
     with path.open("rb") as file:
         if mime_of_stream(file) == UNKNOWN:
             return False  # no media: it may be a text about manifests
-        tail = b""
-        while block := file.read(1 << 20):
-            if MANIFEST_STORE in tail + block:
-                return True
-            tail = block[-len(MANIFEST_STORE) :]
-    return False
+        return any(places(MANIFEST_STORE, file, len(MANIFEST_STORE)))
