@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
@@ -27,7 +28,7 @@ from utils.batch.patterns import jobs_of_patterns
 from utils.batch.places import check_places
 from utils.batch.results import DONE, FAILED, Outcome, Results
 from utils.batch.worker import Worker
-from utils.errors import BadArgument, SwapError
+from utils.errors import BadArgument, SwapError, UnreadableInput, UnwritableOutput
 from utils.evaluate.unsigned import unsigned
 from utils.flags import build_parser
 from utils.inference.face_swapper import FaceSwapper
@@ -356,6 +357,42 @@ def test_a_torn_line_of_results_is_passed_over_and_closed(tmp_path):
     results.add(Outcome("c.png", DONE))
     results.close()
     assert json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["output"] == "c.png"
+
+
+@pytest.mark.parametrize("finished", ["9" * 401, "-1", "NaN", '"today"', "1e999"])
+def test_an_outcome_of_no_time_that_can_be_is_passed_over(tmp_path, finished):
+    path = tmp_path / "results.jsonl"
+    path.write_text(f'{{"output": "a.png", "status": "done", "finished": {finished}}}\n', encoding="utf-8")
+    assert Results(path).last_done(Path("a.png")) is None
+
+
+def test_results_too_large_to_be_read_are_refused_and_long_lines_are_passed_over(tmp_path, monkeypatch):
+    path = tmp_path / "results.jsonl"
+    path.touch()
+    os.truncate(path, 1500 << 20)
+    with pytest.raises(UnwritableOutput, match=r"results\.jsonl' is larger than 256 MB.*--results"):
+        Results(path)
+    monkeypatch.setattr("utils.batch.results.MOST_LINE_BYTES", 1000)
+    path.write_text("x" * 5000 + "\n" + Outcome("a.png", DONE).to_json() + "\n", encoding="utf-8")
+    assert Results(path).last_done(Path("a.png")) is not None
+
+
+def test_large_job_files_are_refused_in_one_line_and_no_line_is_read_behind_a_bad_one(tmp_path, monkeypatch):
+    path, parser = tmp_path / "jobs.jsonl", build_parser("test", JobFlagParser)
+    common = parser.parse_args([f"--source_paths={HOPPER}"])
+    path.write_bytes(b"{}\n" * 5_000_000)
+    tracemalloc.start()
+    with pytest.raises(BadArgument, match="line 1: no target"):
+        read_jobs(path, parser, common)
+    assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    tracemalloc.stop()
+    os.truncate(path, 150 << 20)
+    with pytest.raises(UnreadableInput, match=r"jobs\.jsonl' is larger than 32 MB; split it"):
+        read_jobs(path, parser, common)
+    monkeypatch.setattr("utils.batch.job_files.MOST_JOBS", 2)
+    path.write_text("".join(f'{{"target_image": "a", "out_image_name": "{n}.png"}}\n' for n in range(4)))
+    with pytest.raises(BadArgument, match="line 3: more than 2 jobs; split the file"):
+        read_jobs(path, parser, common)
 
 
 def test_a_photo_goes_through_pipes(command_line, tmp_path):

@@ -24,7 +24,8 @@ OTHER_FLAGS = (
 )
 JOB_FLAGS = (*PEOPLE_FLAGS, *PATH_FLAGS, *OTHER_FLAGS)
 LIST_SEPARATOR = ";"  # between the values of one cell of CSV
-MOST_BYTES = 256 << 20
+MOST_BYTES = 32 << 20
+MOST_JOBS = 200_000  # each takes 5 KB of memory
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def read_jobs(path: Path, parser: argparse.ArgumentParser, common: argparse.Name
                 jobs.append(BatchJob(number, _parse(fields, parser, common)))
             except SwapError as error:
                 raise BadArgument(f"line {number}: {error}") from error
+            if len(jobs) > MOST_JOBS:
+                raise BadArgument(f"line {number}: more than {MOST_JOBS} jobs; split the file")
     except BadArgument as error:
         raise BadArgument(f"{_name(path)}: {one_line(str(error))}") from error
     if not jobs:
@@ -99,7 +102,7 @@ def _read_text(path: Path) -> str:
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
         if not line.strip():
             continue
         try:

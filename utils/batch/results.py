@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,6 +17,9 @@ from utils.errors import UnwritableOutput
 from utils.pack_flags import GHOST_FLAGS
 from utils.version import __version__
 
+MOST_BYTES = 256 << 20  # half a million outcomes
+MOST_LINE_BYTES = 1 << 20
+LATEST_S = 253_402_300_799  # the end of the year 9999, in seconds since 1970
 DONE, SKIPPED, FAILED, BUSY = "done", "skipped", "failed", "busy"
 WHAT_SHAPES_A_RESULT = (
     *("image_to_image", "swap", "similarity_th", "det_thresh", "min_face", "strength", "video_options"),
@@ -107,13 +111,18 @@ class Results:
             ) from error
 
     def _read(self) -> dict[str, Outcome]:
+        if os.fstat(self._file).st_size > MOST_BYTES:
+            raise UnwritableOutput(
+                f"{str(self.path)!r} is larger than {MOST_BYTES >> 20} MB; move it away, or choose another with --results"
+            )
         last: dict[str, Outcome] = {}
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        for line in text.splitlines():
-            outcome = _parse(line)
-            if outcome is not None and outcome.status == DONE:
-                last[outcome.output] = outcome
-        if text and not text.endswith("\n"):
+        line = b""
+        with self.path.open("rb") as file:
+            for line in iter(partial(file.readline, MOST_LINE_BYTES), b""):  # what is longer was not written here
+                outcome = _parse(line)
+                if outcome is not None and outcome.status == DONE:
+                    last[outcome.output] = outcome
+        if line and not line.endswith(b"\n"):
             os.write(self._file, b"\n")
         return last
 
@@ -142,11 +151,10 @@ class Results:
         os.close(self._file)
 
 
-def _parse(line: str) -> Outcome | None:
+def _parse(line: bytes) -> Outcome | None:
     """The outcome of a line; None for what is torn, or no outcome at all."""
     try:
-        fields = json.loads(line)
-        outcome = Outcome(**fields)
-        return outcome if isinstance(outcome.output, str) and isinstance(outcome.finished, int | float) else None
+        outcome = Outcome(**json.loads(line))
+        return outcome if isinstance(outcome.output, str) and 0 <= outcome.finished <= LATEST_S else None
     except (ValueError, TypeError, RecursionError):
         return None
