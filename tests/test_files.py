@@ -1,8 +1,14 @@
 import os
+import signal
 import stat
+import subprocess
+import sys
+import threading
 
 import pytest
+from conftest import ROOT
 
+from utils import files
 from utils.errors import UnwritableOutput
 from utils.files import finished_file
 
@@ -49,3 +55,83 @@ def test_permissions_are_those_of_any_new_file(tmp_path):
     with finished_file(path) as temporary:
         temporary.write_bytes(b"y")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+KILLED_PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from utils.files import finished_file
+with finished_file(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of POSIX")
+def test_what_a_killed_run_left_is_removed_by_the_next_one_and_that_of_others_stays(tmp_path):
+    path, other = tmp_path / "result.png", tmp_path / "other.png"
+    for output in (path, other):
+        command = [sys.executable, "-c", KILLED_PROGRAM, str(output)]
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    with finished_file(path) as at_work:
+        at_work.write_bytes(b"first")
+        with finished_file(path) as beside:  # another process that makes the same
+            beside.write_bytes(b"second")
+        assert path.read_bytes() == b"second"
+        assert at_work.read_bytes() == b"first"
+    assert path.read_bytes() == b"first"
+    (left,) = (one for one in tmp_path.iterdir() if one != path)
+    with finished_file(other):
+        assert not left.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")
+def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path):
+    precious, path = tmp_path / "precious.txt", tmp_path / "result.png"
+    precious.write_bytes(b"precious")
+    with finished_file(path) as temporary:
+        pass
+    temporary.symlink_to(precious)
+    with finished_file(path) as again:
+        again.write_bytes(b"new")
+    assert precious.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
+def test_many_who_write_one_file_at_once_all_end_well(tmp_path):
+    """Each removes what is stale, and a new file is not locked at once: none may take another's away."""
+    path, failures = tmp_path / "result.png", []
+
+    def write():
+        try:
+            for _ in range(50):
+                with finished_file(path) as temporary:
+                    temporary.write_bytes(b"whole")
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
+def test_a_temporary_file_that_was_taken_for_a_stale_one_is_made_anew(tmp_path, monkeypatch):
+    path, lock, tries = tmp_path / "result.png", files.try_lock, []
+
+    def late(handle):
+        tries.append(handle)
+        if len(tries) == 1:
+            next(tmp_path.glob(".swap-part-*")).unlink()
+        return lock(handle)
+
+    monkeypatch.setattr(files, "try_lock", late)
+    with finished_file(path) as temporary:
+        temporary.write_bytes(b"whole")
+    assert len(tries) == 2
+    assert path.read_bytes() == b"whole"

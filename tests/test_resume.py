@@ -1,6 +1,7 @@
 """A run that is interrupted anywhere and resumed gives the same file as one that is not."""
 
 import json
+import shutil
 from fractions import Fraction
 
 import pytest
@@ -91,6 +92,49 @@ def test_a_resumed_run_gives_the_same_file(pack, hopper, clip, whole, tmp_path, 
     spared = SEGMENT_FRAMES * (frames // SEGMENT_FRAMES)
     assert done.count("analyse") == (FRAMES - spared if stage == "analyse" else 0)
     assert done.count("swap") == (FRAMES - spared if stage == "swap" else FRAMES)
+
+
+@pytest.fixture(scope="module")
+def interrupted(pack, hopper, clip, tmp_path_factory):
+    """The folder of a run that was stopped when two of three segments were rendered."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    source = FaceSwapper(pack).identify(hopper, "hopper")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(video_swap, "SEGMENT_FRAMES", SEGMENT_FRAMES)
+        FaceSwapper(pack, progress=stop_after("swap", 20)).swap_video(clip, folder / "out.mp4", [source])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "analysed", "swapped"),
+    [
+        ("checkpoint.json", b"garbage", FRAMES, FRAMES),
+        ("seen.jsonl", None, FRAMES, FRAMES),
+        ("segment_000000.mp4", b"garbage", 0, FRAMES - SEGMENT_FRAMES),
+        ("segment_000001.mp4", CLIP.read_bytes(), 0, FRAMES - SEGMENT_FRAMES),
+    ],
+)
+def test_what_was_damaged_meanwhile_is_made_again(
+    pack, hopper, clip, whole, interrupted, tmp_path, caplog, name, content, analysed, swapped
+):
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
+    (kept,) = tmp_path.glob(".swap-*")
+    (kept / name).unlink()
+    if content is not None:
+        (kept / name).write_bytes(content)
+    done = []
+
+    def watched(items, description, total):
+        for item in items:
+            done.append(description)
+            yield item
+
+    source = FaceSwapper(pack).identify(hopper, "hopper")
+    FaceSwapper(pack, progress=watched).swap_video(clip, tmp_path / "out.mp4", [source], resume=True)
+    assert unsigned(tmp_path / "out.mp4") == whole[0]
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.mp4"]
+    assert (done.count("analyse"), done.count("swap")) == (analysed, swapped)
+    assert ("is damaged and not used" in caplog.text) == bool(analysed)
 
 
 def test_what_other_settings_left_behind_is_not_resumed(pack, hopper, clip, tmp_path, caplog):

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from utils.errors import BadArgument, UnwritableOutput
-from utils.locks import try_lock
+from utils.locks import is_still, try_lock
 
 LOCKS_LET_OTHERS_WRITE = sys.platform != "win32"  # encoders write to the file by its name
 DIGEST_LETTERS = 16
@@ -24,7 +24,7 @@ def finished_file(path: Path) -> Iterator[Path]:
     """Give a temporary path of the same extension; rename it to `path` if the block ends well, remove it otherwise.
 
     The folder of `path` is created. An existing file stays untouched until the rename, which is atomic. A link stays a link: the file
-    that it points to is replaced.
+    that it points to is replaced. What processes that were killed left of the same output is removed.
 
     Raises:
         UnwritableOutput: if the folder or the file cannot be written.
@@ -32,13 +32,9 @@ def finished_file(path: Path) -> Iterator[Path]:
     temporary = None
     with writing(path) as place, ExitStack() as held:
         try:
-            handle, name = tempfile.mkstemp(f".partial{place.suffix}", _partial_prefix(place), place.parent)
-            held.callback(os.close, handle)
-            temporary = Path(name)
-            if LOCKS_LET_OTHERS_WRITE:
-                try_lock(handle)  # as long as somebody is at it; see `remove_stale_partials`
+            remove_stale_partials(place)
+            temporary = _new_partial(place, held)
             yield temporary
-            held.close()
             _take_over_mode(temporary, place)
             temporary.replace(place)
         finally:
@@ -50,14 +46,35 @@ def remove_stale_partials(place: Path) -> None:
     """Remove what processes that were killed left of the file that was to be `place`."""
     if not LOCKS_LET_OTHERS_WRITE:
         return
-    for partial in place.parent.glob(f"{_partial_prefix(place)}*"):
+    prefix = _partial_prefix(place)
+    with os.scandir(place.parent) as entries:  # names only: the folder may hold the results of a large batch
+        partials = [Path(entry.path) for entry in entries if entry.name.startswith(prefix)]
+    for partial in partials:
         with suppress(OSError):  # somebody else removed it, or holds it
-            handle = os.open(partial, os.O_RDWR)
+            handle = os.open(partial, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 if try_lock(handle):
                     partial.unlink()
             finally:
                 os.close(handle)
+
+
+def _new_partial(place: Path, held: ExitStack) -> Path:
+    """An empty temporary file, locked as long as somebody is at it, so that nobody takes it for a stale one."""
+    while True:
+        handle, name = tempfile.mkstemp(f".partial{place.suffix}", _partial_prefix(place), place.parent)
+        partial = Path(name)
+        if not LOCKS_LET_OTHERS_WRITE:
+            os.close(handle)
+            return partial
+        held.callback(os.close, handle)
+        try:
+            if try_lock(handle) and is_still(partial, handle):
+                return partial
+        except OSError:  # the file system knows no locks
+            partial.unlink(missing_ok=True)
+            raise
+        # Else somebody took it for a stale one before it was locked, and removes it.
 
 
 def name_digest(name: str) -> str:

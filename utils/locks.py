@@ -63,7 +63,7 @@ def claimed(lock: Path, wait: bool) -> Iterator[bool]:
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         if try_lock(handle):
-            if _is_still(lock, handle):
+            if is_still(lock, handle):
                 break
             os.close(handle)  # its holder removed it in between: the next try makes a new one
             continue
@@ -88,7 +88,7 @@ def held(lock: Path) -> Iterator[bool]:
     """
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        yield try_lock(handle) and _is_still(lock, handle)
+        yield try_lock(handle) and is_still(lock, handle)
     finally:
         os.close(handle)
 
@@ -98,7 +98,7 @@ def _acquire(lock: Path, path: Path) -> int:
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if try_lock(handle) and _is_still(lock, handle):
+            if try_lock(handle) and is_still(lock, handle):
                 return handle
         except BaseException:
             os.close(handle)
@@ -126,7 +126,7 @@ def try_lock(handle: int) -> bool:
     return True
 
 
-def _is_still(lock: Path, handle: int) -> bool:
+def is_still(lock: Path, handle: int) -> bool:
     """Whether the locked file is the one that others will find: the former holder may have removed it in between."""
     try:
         return os.path.samestat(os.fstat(handle), lock.stat())

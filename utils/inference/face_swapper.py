@@ -43,7 +43,7 @@ from utils.inference.video.pictures import (
     target_files,
 )
 from utils.inference.video.rendering import encoding_for
-from utils.inference.video.signing import check_sidecar, mark_video
+from utils.inference.video.signing import check_sidecar, mark_video, sidecar_of
 from utils.inference.video.swap import Elsewhere, Rendering, analyse_video, plan_video, render_segments
 from utils.inference.video.workspace import open_workspace
 from utils.inference.video_processing import get_final_video, read_target
@@ -224,8 +224,9 @@ class FaceSwapper:
             begin_publishing(files, workspace.folder)
             if encoding is not None:
                 with finished_file(out) as unfinished:
-                    get_final_video(segments, timeline.times, timeline.video, unfinished, self.marking.keep_gps)
-                    mark_video(unfinished, out, only_file(video), self.marking)
+                    joined = unfinished if sidecar_of(out) else workspace.joined(unfinished.suffix)
+                    get_final_video(segments, timeline.times, timeline.video, joined, self.marking.keep_gps)
+                    mark_video(joined, unfinished, out, only_file(video), self.marking)
             publish_frames([segment.with_suffix("") for segment in segments], files)
         return swap_report(analysis, casting, count, str(target))
 

@@ -6,6 +6,7 @@ Numbers are stored exactly. The faces of the last frame are not in it: they are 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -32,7 +33,7 @@ def analysis_to_json(analysis: Analysis) -> dict[str, Any]:
 
 
 def analysis_from_json(
-    fields: dict[str, Any], last_record: FrameRecord, pack: ModelPack, similarity_th: float
+    fields: Mapping[str, Any], last_record: FrameRecord, pack: ModelPack, similarity_th: float
 ) -> Analysis:
     """The analysis as it was.
 

@@ -16,12 +16,12 @@ from utils.inference.video.options import VideoOptions
 from utils.inference.video.pictures import is_sequence, names_like, numbered, sequence_files
 from utils.inference.video.pixels import StoredFrame
 from utils.inference.video.probing import check_video_extension
+from utils.inference.video.workspace import BEGUN_NAME
 from utils.picture_codecs import StoredPicture, encode_picture
 from utils.pictures import check_picture_extension, put_back
 from utils.provenance.marking import Marking
 
 NAME = Path("%06d.png")
-BEGUN_NAME = "publishing"  # in the work folder: from here on, what lies in the places is this run's own
 
 
 @dataclass(frozen=True)

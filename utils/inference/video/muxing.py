@@ -52,7 +52,7 @@ def get_final_video(
     """Join encoded segments, time every frame as in the original, and add the original's sound tracks.
 
     Args:
-        segments: files of `write_segment`, in order.
+        segments: files of `write_segment`, in order; beside the first lies, meanwhile, what is written only to be read again.
         pts: time stamp of every frame in units of `video.time_base`, strictly rising, as `get_target` yielded them.
         video: the original.
         out: the file to write; its extension chooses the container.
@@ -77,7 +77,9 @@ def get_final_video(
             picture.codec_context.codec_tag = "hvc1"  # the only one that Apple's players take
         packets = _video_packets(segments, times, video, picture, _duration(video, original, times))
         others = (
-            [] if original is None else _add_the_rest(original, output, picture, video, out.parent, resources, keep_gps)
+            []
+            if original is None
+            else _add_the_rest(original, output, picture, video, segments[0].parent, resources, keep_gps)
         )
         output.metadata.update(VIDEO_TAGS)
         for packet in heapq.merge(packets, *others, key=_decode_time_s):

@@ -42,11 +42,12 @@ def check_sidecar(out: Path) -> None:
 
 
 @stage("sign")
-def mark_video(path: Path, out: Path, target: Path | None, marking: Marking) -> None:
+def mark_video(path: Path, signed: Path, out: Path, target: Path | None, marking: Marking) -> None:
     """Add XMP and a signed manifest to a finished video; the manifest lies beside it if its container cannot hold one.
 
     Args:
-        path: the video; replaced.
+        path: the video; removed, if `signed` is another file.
+        signed: the copy with all marks; `path` itself where `sidecar_of(out)` is one.
         out: the name that it will have.
         target: the file that it was made from; None if there were many.
         marking: see there.
@@ -62,8 +63,10 @@ def mark_video(path: Path, out: Path, target: Path | None, marking: Marking) -> 
             unfinished.write_bytes(detached_manifest(path, target, marking))
         return
     append_xmp_to_mp4(path)
-    with finished_file(path) as signed:
+    try:
         sign_file(path, signed, target, marking)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _is_manifest(path: Path) -> bool:

@@ -5,7 +5,6 @@ Segments have a fixed length and are rendered and encoded each by itself, so tha
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import Counter
@@ -13,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, zip_longest
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from utils.errors import UnreadableInput
+from utils.files import shown
 from utils.inference.core import Analysis, lay_flat
 from utils.inference.frame_records import FrameRecord, read_records, write_record
 from utils.inference.model_pack import ModelPack
@@ -31,7 +31,8 @@ from utils.inference.tracking.tracks import FaceTrack, Tracker
 from utils.inference.video.frame_files import FrameFiles
 from utils.inference.video.parts import Timeline
 from utils.inference.video.rendering import Generate, render_beside, write_rendered
-from utils.inference.video.workspace import Workspace, replace_durably
+from utils.inference.video.seen import SeenWriter, read_checkpoint
+from utils.inference.video.workspace import Workspace, is_published
 from utils.inference.video_processing import Encoding, StoredFrame, VideoInfo, get_frames, get_target
 from utils.memory import give_memory_back
 from utils.progress import Progress, no_progress
@@ -51,14 +52,14 @@ def analyse_video(
     depth = depth_within(video.frame_bytes, STRETCH_FRAMES)
     frames = ahead(get_target(video, pts[-1] if pts else None), depth)
     remaining = None if video.frame_count_estimate is None else max(0, video.frame_count_estimate - len(pts))
-    with workspace.seen.open("a", encoding="utf-8") as file:
-        shown = progress(islice(frames, bool(pts), None), "analyse", remaining)
-        for image, record, state in ahead(_with_states(analysis, shown, video.frame_bytes), depth):
-            write_record(file, lay_flat(image, record, pack.surface))
+    with SeenWriter(workspace) as writer:
+        watched = progress(islice(frames, bool(pts), None), "analyse", remaining)
+        for image, record, state in ahead(_with_states(analysis, watched, video.frame_bytes), depth):
+            writer.write(lay_flat(image, record, pack.surface))
             pts.append(record.pts)
             if state is not None:
-                _save(state, file, workspace)
-        _save(analysis_to_json(analysis), file, workspace)
+                writer.save(state)
+        writer.save(analysis_to_json(analysis))
     expected = video.frame_count_estimate or 0
     if len(pts) < FEWEST_FRAMES * expected:
         logger.warning(
@@ -76,26 +77,22 @@ def _with_states(
         yield image, record, analysis_to_json(analysis) if ends else None
 
 
-def _save(state: dict[str, Any], file: TextIO, workspace: Workspace) -> None:
-    """Make sure that the analysis can go on from here."""
-    file.flush()
-    os.fsync(file.fileno())
-    replace_durably(workspace.checkpoint, json.dumps({"bytes": os.fstat(file.fileno()).st_size, **state}))
-    give_memory_back()
-
-
 def _restore(pack: ModelPack, similarity_th: float, workspace: Workspace) -> tuple[Analysis, list[int]]:
     """The analysis at its last checkpoint, or a new one; and the time stamps of the frames that it has seen."""
-    if not workspace.checkpoint.exists():
-        workspace.seen.unlink(missing_ok=True)
+    saved = read_checkpoint(workspace)
+    if saved is None:
+        if workspace.checkpoint.exists():
+            logger.warning(
+                f"what is kept in {shown(workspace.folder)!r} is damaged and not used; all is begun from the start"
+            )
+        workspace.clear()
         return Analysis(pack, Tracker(pack.embedder, similarity_th)), []
-    state = json.loads(workspace.checkpoint.read_text(encoding="utf-8"))
-    os.truncate(workspace.seen, state["bytes"])
+    os.truncate(workspace.seen, saved.size)
     pts, last = [], None
     for last in read_records(workspace.seen):
         pts.append(last.pts)
     assert last is not None, "a checkpoint follows a record"
-    return analysis_from_json(state, last, pack, similarity_th), pts
+    return analysis_from_json(saved.state, last, pack, similarity_th), pts
 
 
 @stage("plan")
@@ -156,8 +153,8 @@ class Rendering:
         return [self.workspace.segment(number) for number in range(len(self.starts))]
 
     def missing(self) -> list[int]:
-        """Numbers of the segments that are not there yet."""
-        return [number for number, segment in enumerate(self.segments) if not segment.exists()]
+        """Numbers of the segments that are not there yet, or not as they were written."""
+        return [number for number, segment in enumerate(self.segments) if not is_published(segment)]
 
 
 Elsewhere = Callable[[Rendering, Sequence[int]], None]
