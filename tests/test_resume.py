@@ -10,14 +10,17 @@ from media_makers import run_ffmpeg
 
 from utils.errors import BadArgument
 from utils.evaluate.unsigned import unsigned
+from utils.files import name_digest
 from utils.inference.core import Analysis
 from utils.inference.face_swapper import FaceSwapper
 from utils.inference.tracking.checkpoint import analysis_from_json, analysis_to_json
 from utils.inference.tracking.search import STRETCH_FRAMES
 from utils.inference.tracking.tracks import Tracker
+from utils.inference.video import subtitles
 from utils.inference.video import swap as video_swap
 from utils.inference.video.options import VideoOptions
 from utils.inference.video_processing import get_target, read_video
+from utils.provenance import manifest
 
 FRAMES, SEGMENT_FRAMES = 25, 2 * STRETCH_FRAMES
 LONG_SEGMENT_FRAMES = video_swap.SEGMENT_FRAMES
@@ -206,6 +209,30 @@ def test_pictures_and_another_rate_survive_an_interruption(pack, hopper, clip, t
         results.append({str(path.relative_to(folder)): unsigned(path) for path in files})
     assert len(results[0]) == 1 + 3 * (40 if fps else FRAMES)
     assert results[0] == results[1]
+
+
+def test_whatever_a_run_writes_meanwhile_has_a_name_that_the_next_one_finds(pack, hopper, clip, tmp_path, monkeypatch):
+    """Rewritten subtitles, the joined video and the signed one, too: a run that is killed leaves them all."""
+    subtitled = tmp_path / "in" / "subtitled.mkv"
+    subtitled.parent.mkdir()
+    (tmp_path / "in" / "text.srt").write_text("1\n00:00:00,100 --> 00:00:00,500\nHello\n")
+    run_ffmpeg("-i", clip, "-i", tmp_path / "in" / "text.srt", "-c", "copy", "-c:s", "srt", subtitled)
+    out, seen = tmp_path / "out" / "out.mp4", []
+
+    def watched(function):
+        def watch(*arguments):
+            seen.append({path.name for path in out.parent.iterdir()})
+            return function(*arguments)
+
+        return watch
+
+    monkeypatch.setattr(subtitles, "_rewrite", watched(subtitles._rewrite))
+    monkeypatch.setattr(manifest, "sign_file", watched(manifest.sign_file))
+    FaceSwapper(pack).swap_video(subtitled, out, [FaceSwapper(pack).identify(hopper, "hopper")])
+    assert len(seen) == 2
+    digest = name_digest(out.name)
+    for names in seen:
+        assert sorted(name.split(digest)[0] for name in names) == [".swap-", ".swap-part-"]
 
 
 def test_two_runs_for_one_output_do_not_touch_each_other(pack, hopper, clip, whole, tmp_path):
