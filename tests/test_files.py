@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from utils import files
 from utils.errors import UnwritableOutput
-from utils.files import finished_file
+from utils.files import finished_file, finished_pair, remove_stale_partials
 
 
 def test_a_finished_file_replaces_the_old_one(tmp_path):
@@ -74,16 +74,19 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one_and_that_of_others_st
         command = [sys.executable, "-c", KILLED_PROGRAM, str(output)]
         assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2
+    remove_stale_partials(path)
     with finished_file(path) as at_work:
         at_work.write_bytes(b"first")
+        remove_stale_partials(path)
         with finished_file(path) as beside:  # another process that makes the same
             beside.write_bytes(b"second")
         assert path.read_bytes() == b"second"
         assert at_work.read_bytes() == b"first"
     assert path.read_bytes() == b"first"
     (left,) = (one for one in tmp_path.iterdir() if one != path)
-    with finished_file(other):
-        assert not left.exists()
+    remove_stale_partials(other)
+    assert not left.exists()
+    remove_stale_partials(tmp_path / "no folder" / "result.png")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")
@@ -135,3 +138,34 @@ def test_a_temporary_file_that_was_taken_for_a_stale_one_is_made_anew(tmp_path, 
         temporary.write_bytes(b"whole")
     assert len(tries) == 2
     assert path.read_bytes() == b"whole"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
+def test_what_belongs_together_stays_together_whoever_else_writes_it(tmp_path):
+    paths = tmp_path / "clip.mkv", tmp_path / "clip.mkv.c2pa"
+
+    def write(number):
+        for _ in range(40):
+            with finished_pair(*paths) as pair:
+                for temporary in pair:
+                    temporary.write_text(str(number))
+
+    threads = [threading.Thread(target=write, args=[number]) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert paths[0].read_text() == paths[1].read_text()
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_of_what_belongs_together_both_stay_as_they_were_when_it_fails(tmp_path):
+    paths = tmp_path / "clip.mkv", tmp_path / "clip.mkv.c2pa"
+    for path in paths:
+        path.write_text("older")
+    with pytest.raises(ZeroDivisionError), finished_pair(*paths) as pair:
+        for temporary in pair:
+            temporary.write_text("half")
+        _ = 1 / 0
+    assert {path.read_text() for path in paths} == {"older"}
+    assert sorted(tmp_path.iterdir()) == sorted(paths)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from utils.errors import BadArgument, UnwritableOutput
-from utils.locks import is_still, try_lock
+from utils.locks import claimed, is_still, try_lock
 
 LOCKS_LET_OTHERS_WRITE = sys.platform != "win32"  # encoders write to the file by its name
 DIGEST_LETTERS = 16
@@ -24,7 +24,7 @@ def finished_file(path: Path) -> Iterator[Path]:
     """Give a temporary path of the same extension; rename it to `path` if the block ends well, remove it otherwise.
 
     The folder of `path` is created. An existing file stays untouched until the rename, which is atomic. A link stays a link: the file
-    that it points to is replaced. What processes that were killed left of the same output is removed.
+    that it points to is replaced.
 
     Raises:
         UnwritableOutput: if the folder or the file cannot be written.
@@ -32,7 +32,6 @@ def finished_file(path: Path) -> Iterator[Path]:
     temporary = None
     with writing(path) as place, ExitStack() as held:
         try:
-            remove_stale_partials(place)
             temporary = _new_partial(place, held)
             yield temporary
             _take_over_mode(temporary, place)
@@ -42,21 +41,45 @@ def finished_file(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def remove_stale_partials(place: Path) -> None:
-    """Remove what processes that were killed left of the file that was to be `place`."""
+@contextmanager
+def finished_pair(path: Path, companion: Path | None) -> Iterator[tuple[Path, Path | None]]:
+    """`finished_file` for a file and one that belongs to it: they get their names one right after the other, and nobody else's in between.
+
+    Args:
+        path: as above; its folder exists.
+        companion: in the same folder; None if there is none.
+    """
+    if companion is None:
+        with finished_file(path) as temporary:
+            yield temporary, None
+        return
+    lock = companion.with_name(f"{TEMPORARY_PREFIX}{name_digest(companion.name)}.lock")
+    with claimed(lock, wait=True), finished_file(path) as temporary, finished_file(companion) as beside:
+        yield temporary, beside
+
+
+def remove_stale_partials(path: Path) -> None:
+    """Remove what processes that were killed left of the file that was to be `path`; what cannot be removed stays.
+
+    Looks through the whole folder: once a run, not for every file.
+    """
     if not LOCKS_LET_OTHERS_WRITE:
         return
+    place = Path(os.path.realpath(path))
     prefix = _partial_prefix(place)
-    with os.scandir(place.parent) as entries:  # names only: the folder may hold the results of a large batch
-        partials = [Path(entry.path) for entry in entries if entry.name.startswith(prefix)]
-    for partial in partials:
-        with suppress(OSError):  # somebody else removed it, or holds it
-            handle = os.open(partial, os.O_RDWR | os.O_NOFOLLOW)
-            try:
-                if try_lock(handle):
-                    partial.unlink()
-            finally:
-                os.close(handle)
+    with suppress(OSError), os.scandir(place.parent) as entries:  # names only: it may hold the results of a large batch
+        for partial in [Path(entry.path) for entry in entries if entry.name.startswith(prefix)]:
+            _remove_unless_held(partial)
+
+
+def _remove_unless_held(partial: Path) -> None:
+    with suppress(OSError):  # somebody else removed it
+        handle = os.open(partial, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            if try_lock(handle):
+                partial.unlink()
+        finally:
+            os.close(handle)
 
 
 def _new_partial(place: Path, held: ExitStack) -> Path:

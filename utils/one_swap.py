@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import BadArgument
-from utils.files import refuse_to_overwrite
+from utils.files import refuse_to_overwrite, remove_stale_partials
 from utils.inference.stopwatch import stage
 from utils.limits import Limits, limits_of
 from utils.pack_flags import choose_pack, ghost_options
@@ -167,6 +167,8 @@ class Job:
 def prepare(args: argparse.Namespace, tell: Tell) -> Job:
     """Load the models, and the photos that the flags name; see `load_models`."""
     check_out(args)
+    if args.out != PIPE:
+        remove_stale_partials(args.out)
     picture = read_target_picture(args)
     marking_of(args)  # a certificate that is refused comes before any work
     beside = ThreadPoolExecutor(1)

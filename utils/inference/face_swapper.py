@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import NoFaceFound
-from utils.files import finished_file, refuse_to_overwrite, writing
+from utils.files import finished_pair, refuse_to_overwrite, writing
 from utils.inference.answers import embed_face
 from utils.inference.core import Analysis, generate_faces, model_inference
 from utils.inference.frame_records import RECORD_FORMAT, FrameRecord
@@ -223,10 +223,10 @@ class FaceSwapper:
             check_unchanged(video, read)
             begin_publishing(files, workspace.folder)
             if encoding is not None:
-                with finished_file(out) as unfinished:
-                    joined = unfinished if sidecar_of(out) else workspace.joined(unfinished.suffix)
+                with finished_pair(out, sidecar_of(out)) as (unfinished, beside):
+                    joined = workspace.joined(unfinished.suffix) if beside is None else unfinished
                     get_final_video(segments, timeline.times, timeline.video, joined, self.marking.keep_gps)
-                    mark_video(joined, unfinished, out, only_file(video), self.marking)
+                    mark_video(joined, unfinished, beside, only_file(video), self.marking)
             publish_frames([segment.with_suffix("") for segment in segments], files)
         return swap_report(analysis, casting, count, str(target))
 

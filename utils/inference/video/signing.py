@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from utils.errors import UnwritableOutput
-from utils.files import finished_file
 from utils.inference.stopwatch import stage
 from utils.provenance.formats import SIDECAR, mime_of_stream, sidecars_of
 from utils.provenance.marking import Marking
@@ -42,13 +41,13 @@ def check_sidecar(out: Path) -> None:
 
 
 @stage("sign")
-def mark_video(path: Path, signed: Path, out: Path, target: Path | None, marking: Marking) -> None:
+def mark_video(path: Path, signed: Path, beside: Path | None, target: Path | None, marking: Marking) -> None:
     """Add XMP and a signed manifest to a finished video; the manifest lies beside it if its container cannot hold one.
 
     Args:
         path: the video; removed, if `signed` is another file.
-        signed: the copy with all marks; `path` itself where `sidecar_of(out)` is one.
-        out: the name that it will have.
+        signed: the copy with all marks; `path` itself where the manifest lies beside it.
+        beside: where the manifest goes then; None if it goes into the video.
         target: the file that it was made from; None if there were many.
         marking: see there.
 
@@ -57,10 +56,8 @@ def mark_video(path: Path, signed: Path, out: Path, target: Path | None, marking
     """
     from utils.provenance.manifest import detached_manifest, sign_file
 
-    sidecar = sidecar_of(out)
-    if sidecar is not None:
-        with finished_file(sidecar) as unfinished:
-            unfinished.write_bytes(detached_manifest(path, target, marking))
+    if beside is not None:
+        beside.write_bytes(detached_manifest(path, target, marking))
         return
     append_xmp_to_mp4(path)
     try:
