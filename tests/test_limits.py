@@ -171,6 +171,20 @@ def test_a_pipe_and_a_file_without_end_are_left_in_time(command_line, tmp_path):
         read_picture(sparse)
 
 
+@pytest.mark.parametrize("head", [b"", *(bytes(encoded(kind)) for kind in ("png", "jpeg", "bmp", "webp"))])
+def test_a_file_larger_than_a_picture_of_its_size_is_not_read(tmp_path, monkeypatch, head):
+    path = tmp_path / "sparse.png"
+    path.write_bytes(head)
+    os.truncate(path, 1000 << 20)
+    monkeypatch.setattr("utils.pictures.open_picture", None)
+    with pytest.raises(UnreadableInput, match=r"sparse\.png' has 1000 MB, too many for a picture.*; save it anew"):
+        read_picture(path)
+
+
+def test_a_tiff_that_says_its_size_at_its_end_is_read_up_to_the_limit_of_any_picture():
+    assert Limits().check_head(COLLINS, 1000 << 20, b"II*\0" + bytes(100)) is None
+
+
 def test_opencv_is_bound_where_the_head_cannot_be_read(command_line, tmp_path):
     path = tmp_path / "photo.sr"  # what Pillow refuses by its own rules, OpenCV may take
     hdr = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 30000 +X 30000\n" + bytes(64)

@@ -20,6 +20,8 @@ MOST_FRAME_MEGAPIXELS = 40.0  # of videos, a dozen of whose frames are held at o
 MOST_FRAMES = 1_000_000  # eleven hours at 25 frames a second
 PIXEL_BYTES = 8  # of a stored picture with four channels of 16 bits
 METADATA_BYTES = 256 << 20  # of a picture file, beside its pixels
+HEAD_BYTES = 1 << 16  # in which most formats say the size of a picture
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*")  # which may say it at the end of the file
 PNG_SIGNATURE, WEBP_SIGNATURES = b"\x89PNG\r\n\x1a\n", (b"RIFF", b"WEBP")
 MOST_JPEG_SCANS = (
     64  # each makes the decoder go over the whole picture, however little it holds; encoders write about ten
@@ -75,6 +77,20 @@ class Limits:
                 f"{self.megapixels:g}; scale it down, or raise the limit if you trust the file"
             )
 
+    def check_head(self, path: Path, count: int, head: bytes) -> None:
+        """Refuse a picture file of `count` bytes that is larger than any picture of the size which its first `HEAD_BYTES` say.
+
+        Raises:
+            UnreadableInput: if it is, or that size is above the limit.
+        """
+        size = self._size_within(path, head)
+        if head[:4] in TIFF_SIGNATURES:
+            return
+        width, height = size or (0, 0)
+        if count > width * height * PIXEL_BYTES + METADATA_BYTES:
+            said = f"of {width}x{height} pixels" if size else "whose first bytes do not say its size"
+            raise UnreadableInput(f"{str(path)!r} has {count >> 20} MB, too many for a picture {said}; save it anew")
+
     def check_frames(self, path: Path, count: int) -> None:
         """Refuse what has too many frames.
 
@@ -93,14 +109,19 @@ class Limits:
         Raises:
             UnreadableInput: naming the flag.
         """
+        self._size_within(path, encoded)
+        if encoded.startswith(JPEG_SIGNATURE) and _jpeg_scans(encoded) > MOST_JPEG_SCANS:
+            raise UnreadableInput(f"{str(path)!r} is a JPEG of more than {MOST_JPEG_SCANS} scans; save it anew")
+
+    def _size_within(self, path: Path, encoded: bytes) -> tuple[int, int] | None:
+        """What the head says, if it can be read, and is not refused."""
         try:
             size = size_of_picture(encoded)
         except ValueError as error:
             raise UnreadableInput(f"{str(path)!r} is too large ({error}); see PIL.Image.MAX_IMAGE_PIXELS") from error
         if size is not None:
             self.check_size(path, *size)
-        if encoded.startswith(JPEG_SIGNATURE) and _jpeg_scans(encoded) > MOST_JPEG_SCANS:
-            raise UnreadableInput(f"{str(path)!r} is a JPEG of more than {MOST_JPEG_SCANS} scans; save it anew")
+        return size
 
     def bind_decoders(self) -> None:
         """Make OpenCV keep to these limits in this process and its children, and leave Pillow's own limit out.

@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 
 from utils.errors import UnreadableInput, UnwritableOutput
 from utils.inference.records import Image
-from utils.limits import DEFAULT_LIMITS, Limits
+from utils.limits import DEFAULT_LIMITS, TIFF_SIGNATURES, Limits
 from utils.provenance import marks
 from utils.tiff_pixels import decode_tiff
 
@@ -34,7 +34,6 @@ EXIF_ORIENTATION, EXIF_GPS, EXIF_DETAILS, EXIF_MAKER_NOTE = 0x0112, 0x8825, 0x87
 TIFF_XMP, TIFF_ICC, TIFF_ORIENTATION = 700, 34675, 274
 # Of a colour profile: ICC.1:2022, 7.2. Its size, the colours that it describes, and what every profile has in this place.
 ICC_SIZE, ICC_COLOURS, ICC_SIGNATURE, ICC_HEAD_BYTES = slice(4), slice(16, 20), slice(36, 40), 128
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 ISO_MEDIA_SIGNATURE = b"ftyp"  # AVIF
 WEBP_LARGEST_PX = 16383
 ORIENTATIONS = range(1, 9)

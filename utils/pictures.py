@@ -20,7 +20,7 @@ from utils.errors import BadArgument, UnreadableInput
 from utils.files import finished_file
 from utils.inference.records import Image
 from utils.inference.stopwatch import stage
-from utils.limits import DEFAULT_LIMITS, Limits
+from utils.limits import DEFAULT_LIMITS, HEAD_BYTES, Limits
 from utils.picture_codecs import Pixels, StoredPicture, decode_picture, encode_picture, is_animated, to_eight_bit
 from utils.provenance.label import draw_label, put_label
 from utils.provenance.marking import DEFAULT_MARKING, Marking
@@ -73,12 +73,18 @@ def read_picture(path: Path, limits: Limits = DEFAULT_LIMITS) -> Picture:
         if not S_ISREG(status.st_mode):  # a pipe would be waited for without end
             raise UnreadableInput(f"{str(path)!r} is not a file; give a picture file")
         limits.check_bytes(path, status.st_size)
-        encoded = (
-            path.read_bytes() if status.st_size else b""
-        )  # some files of /proc say that they are empty, and never end
+        encoded = _read_whole(path, status.st_size, limits) if status.st_size else b""  # some files of /proc never end
     except OSError as error:
         raise UnreadableInput(f"cannot read {str(path)!r} ({error.strerror or error}); check the path") from error
     return open_picture(encoded, path, limits)
+
+
+def _read_whole(path: Path, size: int, limits: Limits) -> bytes:
+    """A picture file's content, if its head says that it may be that large."""
+    with path.open("rb") as file:
+        limits.check_head(path, size, file.read(HEAD_BYTES))
+        file.seek(0)
+        return file.read()
 
 
 def read_piped_picture(stream: BinaryIO, path: Path, limits: Limits) -> Picture:
