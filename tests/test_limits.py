@@ -10,6 +10,7 @@ import sys
 import weakref
 import zlib
 from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,7 +22,9 @@ from PIL import Image as PillowImage
 
 from utils.errors import UnreadableInput
 from utils.flags import build_parser
+from utils.inference import core
 from utils.inference.core import Analysis
+from utils.inference.records import Treatment
 from utils.inference.tracking.search import STRETCH_FRAMES
 from utils.inference.tracking.tracks import Tracker
 from utils.inference.video import sample_tables
@@ -247,6 +250,16 @@ def test_of_images_of_8k_a_stretch_is_held_and_no_more(pack):
     counts = [sum(image() is not None for image in made) for _ in analysis.follow(frames(), 3 * 7680 * 4320)]
     assert len(counts) == 20
     assert max(counts) <= STRETCH_FRAMES + 1
+
+
+def test_large_frames_wait_for_a_full_batch_only_while_memory_lasts(monkeypatch):
+    monkeypatch.setattr(core, "crop_face", lambda *_: None)
+    monkeypatch.setattr(core, "MOST_PENDING_BYTES", 3 * 30)
+    sizes, frame = [], np.zeros((2, 5, 3), np.uint8)
+    generator = SimpleNamespace(max_batch=40, generate=lambda faces, _: sizes.append(len(faces)) or faces)
+    record = SimpleNamespace(swaps=[(0, SimpleNamespace(track=0, face=None, treatment=Treatment()))])
+    done = list(core.generate_faces([(frame, record)] * 7, SimpleNamespace(generator=generator), [None], 40))
+    assert (len(done), sizes) == (7, [3, 3, 1])
 
 
 def test_a_gap_of_years_is_not_filled_with_frames(tmp_path):

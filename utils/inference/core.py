@@ -54,7 +54,7 @@ class Analysis:
 
         Args:
             frames: (presentation time stamp, BGR uint8 image) in order.
-            frame_bytes: of an image, where there are many: of the largest, fewer are held.
+            frame_bytes: size of an image; of the largest, fewer are held at once.
         """
         return (lay_flat(image, record, self.pack.surface) for image, record in self.follow(frames, frame_bytes))
 
@@ -126,7 +126,8 @@ def generate_faces(
     """Generate the faces of frames as their records say, in order.
 
     Faces are batched across frames. Frames wait only until `batch_size` faces (or the generator's own most useful number) are together,
-    or as much as memory should hold, so that does not grow with the length of the target. A frame without a swap passes through untouched.
+    or `MOST_PENDING_BYTES` of pictures, so memory does not grow with the length of the target. A frame without a swap passes through
+    untouched.
 
     Args:
         frames: BGR uint8 images, each with its record.
