@@ -248,6 +248,18 @@ def test_jobs_that_would_write_what_is_read_are_refused(tmp_path, monkeypatch, j
     assert words in str(refused.value)
 
 
+@pytest.mark.parametrize("content", [b"what somebody wrote\n", COLLINS.read_bytes()[:2000], b'{"output": 3}\n[]\n'])
+def test_results_are_not_added_to_what_is_something_else(tmp_path, content):
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(content)
+    if content.startswith(b'{"output"'):  # a line of ours that somebody spoilt
+        Results(path).close()
+        return
+    with pytest.raises(UnwritableOutput, match="something else than results"):
+        Results(path)
+    assert path.read_bytes() == content
+
+
 def test_a_key_is_not_written_over(command_line, tmp_path):
     key = tmp_path / "key.png"
     key.write_bytes(b"a key")

@@ -206,7 +206,7 @@ def test_generators_that_are_refused(project, tmp_path):
         assert (finished.code, finished.stdout) == (MODEL_FILES, "")
         assert str(tmp_path / name) in error and words in error
     assert contradicted.code == BAD_ARGUMENT
-    assert f"--num_blocks 1 contradicts {good}, which holds AEI-Net unet with 2 blocks" in contradicted.stderr
+    assert f"--num_blocks 1 contradicts {str(good)!r}, which holds AEI-Net unet with 2 blocks" in contradicted.stderr
     assert slow.code == BAD_ARGUMENT
     assert "--precision fp16 is slower than fp32 on a CPU" in slow.stderr
 

@@ -17,6 +17,7 @@ from utils.errors import UnwritableOutput
 from utils.pack_flags import GHOST_FLAGS
 from utils.version import __version__
 
+TORN = b'{"output"'  # how a line begins that was not written to its end
 MOST_BYTES = 256 << 20  # half a million outcomes
 MOST_LINE_BYTES = 1 << 20
 LATEST_S = 253_402_300_799  # the end of the year 9999, in seconds since 1970
@@ -93,7 +94,7 @@ class Results:
         """Open the file, made if it is not there.
 
         Raises:
-            UnwritableOutput: if it cannot be read and written.
+            UnwritableOutput: if it cannot be read and written, or holds something else.
         """
         self.path = path
         self._writing = Lock()
@@ -116,12 +117,17 @@ class Results:
                 f"{str(self.path)!r} is larger than {MOST_BYTES >> 20} MB; move it away, or choose another with --results"
             )
         last: dict[str, Outcome] = {}
-        line = b""
+        line, ours = b"", False
         with self.path.open("rb") as file:
             for line in iter(partial(file.readline, MOST_LINE_BYTES), b""):  # what is longer was not written here
                 outcome = _parse(line)
+                ours = ours or outcome is not None or line.startswith(TORN)
                 if outcome is not None and outcome.status == DONE:
                     last[outcome.output] = outcome
+        if line and not ours:
+            raise UnwritableOutput(
+                f"{str(self.path)!r} holds something else than results; choose another with --results"
+            )
         if line and not line.endswith(b"\n"):
             os.write(self._file, b"\n")
         return last
