@@ -334,7 +334,8 @@ def test_a_damaged_pack_is_named(tmp_path):
 def test_an_interrupted_video_leaves_no_half_file_and_can_be_resumed(command_line, tmp_path, number):
     out = tmp_path / "result.mp4"
     out.write_bytes(OLD)
-    command = [sys.executable, str(ROOT / "inference.py"), "--out_video_name", str(out)]
+    flags = ("--end", "70f", "--out_video_name", str(out))
+    command = [sys.executable, str(ROOT / "inference.py"), *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob(".swap-*/segment_*")):
         assert process.poll() is None, process.stderr.read()
@@ -347,7 +348,7 @@ def test_an_interrupted_video_leaves_no_half_file_and_can_be_resumed(command_lin
     assert "--resume" in stderr
     assert out.read_bytes() == OLD
     assert sorted(path.name[:6] for path in tmp_path.iterdir()) == [".swap-", "result"]
-    finished = command_line("--out_video_name", out, "--resume")
+    finished = command_line(*flags, "--resume")
     assert finished.returncode == DONE, finished.stderr
     assert list(tmp_path.iterdir()) == [out]
     assert out.read_bytes() != OLD

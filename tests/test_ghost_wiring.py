@@ -32,7 +32,7 @@ from models.ghost_networks import generator_network
 from models.packs import DEFAULTS, MIN_FACE_PX
 from utils.benchmark.straightforward import swap_frames
 from utils.devices import choose_placement
-from utils.errors import ModelFileError
+from utils.errors import BadArgument, ModelFileError
 from utils.inference.alignment import estimate_pose_alignment
 from utils.inference.batching import BatchLimit
 from utils.inference.core import Analysis
@@ -380,12 +380,21 @@ def psnr(image, wanted):
     return 10 * np.log10(255**2 / np.mean((image.astype(float) - wanted) ** 2))
 
 
+def calculates_in_bf16():
+    """Whether this processor does; others imitate it, for minutes, and the tool refuses it there."""
+    try:
+        choose_placement("cpu", "bf16")
+    except BadArgument:
+        return False
+    return True
+
+
 # On stand-ins, which spread every rounding, BF16 is 41 dB from FP32 with one block, 35.1 dB with two and 31.0 dB with three: the 35 dB
 # that are asked of it are met for sure with one block only. FP16 is at 54, 51.7 and 47.4 dB.
 @pytest.mark.parametrize(
     ("backbone", "num_blocks", "least_db"),
     [
-        ("resnet", 1, {"bf16": 35}),
+        pytest.param("resnet", 1, {"bf16": 35}, marks=() if calculates_in_bf16() else pytest.mark.slow),
         pytest.param("resnet", 1, {"fp16": 50}, marks=pytest.mark.slow),
         pytest.param("linknet", 1, {"bf16": 35, "fp16": 50}, marks=pytest.mark.slow),
         pytest.param("unet", 1, {"bf16": 35, "fp16": 50}, marks=pytest.mark.slow),
