@@ -155,7 +155,7 @@ def _definition(marking: Marking, redacted: list[str]) -> str:
     """What was done, as JSON for the builder."""
     edited: dict[str, Any] = {
         "action": "c2pa.edited",
-        "description": "A face was replaced by that of another person (face swap)",
+        "description": "Face swap: faces may have been replaced by those of other persons",
         "digitalSourceType": DIGITAL_SOURCE_TYPE,
         "softwareAgent": {"name": TOOL_NAME, "version": __version__},
     }
