@@ -265,7 +265,20 @@ def test_large_frames_wait_for_a_full_batch_only_while_memory_lasts(monkeypatch)
 def test_a_gap_of_years_is_not_filled_with_frames(tmp_path):
     video = read_video(make_clip(tmp_path / "clip.mkv", count=3))
     with pytest.raises(UnreadableInput, match="--max_frames"):
-        show_at(video, [0, 10**12], Fraction(25))
+        show_at(video, range(0, 10**9, 10**7), Fraction(25))
+
+
+def test_a_frame_that_is_shown_for_days_is_refused(tmp_path):
+    video = read_video(make_clip(tmp_path / "clip.mkv", count=3))
+    for rate in (None, Fraction(25)):
+        with pytest.raises(UnreadableInput, match=r"a frame for 28 hours.*--start"):
+            show_at(video, [0, 10**8], rate)
+    avi = bytearray(make_clip(tmp_path / "clip.avi", count=3, codec="mpeg4").read_bytes())
+    scale = avi.index(b"strh") + 8 + 20
+    struct.pack_into("<II", avi, scale, 1 << 24, 25)
+    (tmp_path / "slow.avi").write_bytes(avi)
+    with pytest.raises(UnreadableInput, match="a frame for 186 hours"):
+        read_video(tmp_path / "slow.avi")
 
 
 @pytest.mark.parametrize("kind", ["stsz", "trun"])

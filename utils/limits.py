@@ -11,6 +11,7 @@ import io
 import os
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from utils.errors import UnreadableInput
@@ -18,6 +19,7 @@ from utils.errors import UnreadableInput
 MOST_MEGAPIXELS = 120.0  # lets cameras and telephones of 100 and 108 megapixels pass, which take 1.5 GB of memory
 MOST_FRAME_MEGAPIXELS = 40.0  # of videos, a dozen of whose frames are held at once: 8K has 33 to 38
 MOST_FRAMES = 1_000_000  # eleven hours at 25 frames a second
+LONGEST_FRAME_S = 6 * 3600  # that a frame is shown: MP4 counts in 31 bits, up to 90,000 a second
 PIXEL_BYTES = 8  # of a stored picture with four channels of 16 bits
 METADATA_BYTES = 256 << 20  # of a picture file, beside its pixels
 HEAD_BYTES = 1 << 16  # in which most formats say the size of a picture
@@ -132,6 +134,19 @@ class Limits:
 
         os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(self.pixels)
         Image.MAX_IMAGE_PIXELS = None
+
+
+def check_pause(path: Path, longest_s: Fraction) -> None:
+    """Refuse a video that shows a frame for longer than containers can say.
+
+    Raises:
+        UnreadableInput: with how long that is.
+    """
+    if longest_s > LONGEST_FRAME_S:
+        raise UnreadableInput(
+            f"{str(path)!r} shows a frame for {round(longest_s / 3600)} hours; its times are damaged: set them anew, "
+            "or choose a part with --start and --end"
+        )
 
 
 DEFAULT_LIMITS = Limits()

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -15,6 +16,7 @@ from utils.errors import BadArgument
 from utils.inference.video.options import Moment
 from utils.inference.video.pictures import picture_times
 from utils.inference.video.probing import VideoInfo, open_video, video_stream
+from utils.limits import check_pause
 
 FINEST_TIME_BASE = Fraction(1, 10_000_000)  # that a MOV file's clock is given here
 
@@ -72,8 +74,10 @@ def show_at(video: VideoInfo, pts: Sequence[int], out_fps: Fraction | None) -> T
         out_fps: None keeps every frame and its time.
 
     Raises:
-        UnreadableInput: if gaps in the original make that more frames than its limits have.
+        UnreadableInput: if gaps in the original make that more frames than its limits have, or are longer than containers can say.
     """
+    longest = max((later - earlier for earlier, later in pairwise(pts)), default=0)
+    check_pause(video.path, longest * video.time_base)
     if out_fps is None:
         return Timeline(video, range(len(pts)), pts)
     time_base = max(_common_divisor(video.time_base, 1 / out_fps), FINEST_TIME_BASE)

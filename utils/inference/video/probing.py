@@ -21,7 +21,7 @@ import numpy as np
 from utils.errors import BadArgument, UnreadableInput
 from utils.inference.video.colour_tags import ColourTags, colour_of
 from utils.inference.video.sample_tables import check_sample_tables
-from utils.limits import DEFAULT_VIDEO_LIMITS, Limits
+from utils.limits import DEFAULT_VIDEO_LIMITS, Limits, check_pause
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Extension of an output and libavformat's name of its container; AVI is none of them, for it has no time stamps."""
@@ -181,6 +181,7 @@ def read_video(path: Path, limits: Limits = DEFAULT_VIDEO_LIMITS) -> VideoInfo:
         rotation_deg, mirrored = _orientation(frame)
         turned = rotation_deg in (90, 270)
         time_base = stream.time_base or Fraction(1, 90000)
+        check_pause(path, time_base)
         aspect = stream.sample_aspect_ratio or None
         duration_s = _duration_s(container, stream)
         fps = _nominal_fps(stream)
