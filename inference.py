@@ -110,7 +110,10 @@ def tell_marks(args: argparse.Namespace) -> int:
     from utils.provenance.verify import verify
 
     findings = verify(args.verify, args.c2pa_trust)
-    write_result(findings.to_json() if args.json else "\n".join(findings.lines()))
+    try:
+        write_result(findings.to_json() if args.json else "\n".join(findings.lines()))
+    except BrokenPipeError:  # whoever reads our stdout has seen enough; the verdict stands
+        sys.stdout = None
     return findings.exit_code
 
 

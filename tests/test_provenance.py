@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -96,6 +97,15 @@ def test_the_command_line_tells_the_verdict(results, command_line, tmp_path):
     told = command_line("--verify", tmp_path / "missing.png")
     assert (told.returncode, told.stdout) == (3, "")
     assert "missing.png" in told.stderr
+
+
+def test_the_verdict_stands_when_nobody_reads_it_to_the_end(results, command_line, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    tampered = changed(results[".png"], tmp_path)
+    told = command_line("--verify", tampered, capture_output=False, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (told.returncode, told.stderr) == (CHANGED, "")
 
 
 def test_encoding_a_picture_again_loses_the_marks(results, tmp_path):
