@@ -110,10 +110,7 @@ def tell_marks(args: argparse.Namespace) -> int:
     from utils.provenance.verify import verify
 
     findings = verify(args.verify, args.c2pa_trust)
-    try:
-        write_result(findings.to_json() if args.json else "\n".join(findings.lines()))
-    except BrokenPipeError:  # whoever reads our stdout has seen enough; the verdict stands
-        sys.stdout = None
+    write_result(findings.to_json() if args.json else "\n".join(findings.lines()))
     return findings.exit_code
 
 
@@ -174,9 +171,6 @@ def act(argv: Sequence[str]) -> int:
         if ended is not None:
             return ended
         run(complete(args))
-    except BrokenPipeError:  # whoever reads our stdout has seen enough
-        sys.stdout = None
-        return 0
     except ModuleNotFoundError as error:
         remedy = f"use {VENV_PYTHON}, or 'pip install -r requirements.txt'"
         write_note(f"error: the package {error.name} is not installed for {sys.executable}; {remedy}")

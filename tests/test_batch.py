@@ -248,6 +248,16 @@ def test_jobs_that_would_write_what_is_read_are_refused(tmp_path, monkeypatch, j
     assert words in str(refused.value)
 
 
+def test_a_batch_goes_on_when_nobody_reads_what_it_tells(command_line, photos):
+    reading, writing = os.pipe()
+    os.close(reading)
+    finished = command_line(*batch(photos), capture_output=False, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert finished.returncode == SOME_FAILED
+    assert finished.stderr.count("error:") == BROKEN + 1 and "Exception" not in finished.stderr
+    assert len(list((photos.parent / "out").glob("*.png"))) == GOOD
+
+
 @pytest.mark.parametrize("content", [b"what somebody wrote\n", COLLINS.read_bytes()[:2000], b'{"output": 3}\n[]\n'])
 def test_results_are_not_added_to_what_is_something_else(tmp_path, content):
     path = tmp_path / "results.jsonl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import TextIO
@@ -11,19 +12,18 @@ from utils.errors import UnwritableOutput, one_line
 
 
 def write_result(text: object, stream: TextIO | None = None) -> None:
-    """Print to stdout, or to what was stdout before something else took its place.
+    """Print to stdout, or to what was stdout before something else took its place; nothing if nobody reads it any more.
 
     Raises:
-        BrokenPipeError: if nobody reads it any more.
         UnwritableOutput: if stdout takes nothing.
     """
-    with _stdout_that_may_fail():
+    with _stdout_that_may_fail(stream):
         print(text, file=stream, flush=True)
 
 
 def write_result_bytes(encoded: bytes) -> None:
     """Write a file to stdout; see `write_result`."""
-    with _stdout_that_may_fail():
+    with _stdout_that_may_fail(None):
         sys.stdout.buffer.write(encoded)
         sys.stdout.buffer.flush()
 
@@ -35,13 +35,20 @@ def write_note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _stdout_that_may_fail() -> Iterator[None]:
+def _stdout_that_may_fail(stream: TextIO | None) -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
-        sys.stdout = None  # so that Python does not try again when it ends
-        raise UnwritableOutput(
-            f"cannot write to stdout ({error.strerror or error}); free some space, or send it elsewhere"
-        ) from error
+        _send_nowhere(stream or sys.stdout)
+        if not isinstance(error, BrokenPipeError):  # whoever reads has seen enough, the work goes on
+            raise UnwritableOutput(
+                f"cannot write to stdout ({error.strerror or error}); free some space, or send it elsewhere"
+            ) from error
+
+
+def _send_nowhere(stream: TextIO) -> None:
+    """What was not written yet, and all that comes, so that Python does not try it again when it ends."""
+    with contextlib.suppress(OSError, ValueError):  # not one of the system's
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
