@@ -330,7 +330,9 @@ def test_a_damaged_pack_is_named(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_an_interrupted_video_leaves_no_half_file_and_can_be_resumed(command_line, tmp_path, number):
     out = tmp_path / "result.mp4"
     out.write_bytes(OLD)

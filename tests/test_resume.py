@@ -70,7 +70,10 @@ def whole(pack, hopper, clip, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("stage", "frames"),
-    [("analyse", 3), ("analyse", 10), ("analyse", 17), ("swap", 0), ("swap", 12), ("swap", 24)],
+    [
+        *(("analyse", 10), ("analyse", 17), ("swap", 0), ("swap", 12)),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("analyse", 3), ("swap", 24))),
+    ],
 )
 def test_a_resumed_run_gives_the_same_file(pack, hopper, clip, whole, tmp_path, stage, frames):
     out = tmp_path / "out.mp4"
@@ -193,7 +196,7 @@ def test_the_state_of_an_analysis_survives_json_exactly(pack, clip):
         ]
 
 
-@pytest.mark.parametrize("fps", [None, 40])
+@pytest.mark.parametrize("fps", [pytest.param(None, marks=pytest.mark.slow), 40])
 def test_pictures_and_another_rate_survive_an_interruption(pack, hopper, clip, tmp_path, fps):
     source = FaceSwapper(pack).identify(hopper, "hopper")
     results = []
