@@ -50,6 +50,16 @@ def mime_of_stream(media: BinaryIO) -> str:
     return mime
 
 
+def mime_of_file(path: Path) -> str:
+    """The same of a file by its name.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        return mime_of_stream(file)
+
+
 def sidecars_of(path: Path) -> tuple[Path, Path]:
     """Where the manifest of a file lies that cannot hold it: as it is written here, and as other tools name it.
 

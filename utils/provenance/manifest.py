@@ -21,7 +21,7 @@ from utils.provenance.credentials import Credentials, local_credentials
 from utils.provenance.formats import mime_of_stream
 from utils.provenance.marking import Marking
 from utils.provenance.marks import DIGITAL_SOURCE_TYPE
-from utils.provenance.statement import PACK_PARAMETER, SIGNER_CODES, UNTRUSTED, failure_codes
+from utils.provenance.statement import PACK_PARAMETER, UNTRUSTED, damage_codes, failure_codes
 from utils.signals import undisturbed
 from utils.version import TOOL_NAME, __version__
 
@@ -187,11 +187,11 @@ def _what_shows_too_much(target: BinaryIO, keep_gps: bool) -> list[str] | None:
         with reading(target) as reader:
             if reader is None:
                 return []
-            codes = failure_codes(reader.get_validation_results())
+            damage = damage_codes(reader.get_validation_results())
             manifests = json.loads(reader.detailed_json()).get("manifests")
     except c2pa.C2paError:  # not of a kind that can hold one, or unreadable as a whole: nothing of it can be passed on
         return []
-    if not manifests or not all(code.startswith(SIGNER_CODES) or code.endswith(HASH_MISMATCH) for code in codes):
+    if not manifests or not all(code.endswith(HASH_MISMATCH) for code in damage):
         return None
     return [
         f"self#jumbf=/c2pa/{label}/c2pa.assertions/{assertion}"

@@ -71,8 +71,7 @@ def read_statement(store: object, results: object, trusted: bool) -> Statement:
     """
     manifests = _mapping(_mapping(store).get("manifests"))
     newest = manifests.get(str(_mapping(store).get("active_manifest")))
-    codes = failure_codes(results)
-    failures = {code for code in codes if not code.startswith(SIGNER_CODES)}
+    failures = set(damage_codes(results))
     if newest is None:
         return Statement(failures=tuple(sorted(failures or {UNREADABLE})))
     actions = _actions(newest)
@@ -87,13 +86,18 @@ def read_statement(store: object, results: object, trusted: bool) -> Statement:
         signer=", ".join(printable(signature[key]) for key in ("common_name", "issuer") if signature.get(key)),
         trusted=trusted,
         failures=tuple(sorted(failures)),
-        signer_remarks=tuple(sorted({code for code in codes if code.startswith(SIGNER_CODES) and code != UNTRUSTED})),
+        signer_remarks=tuple(sorted({*failure_codes(results)} - failures - {UNTRUSTED})),
     )
 
 
 def failure_codes(results: object) -> list[str]:
     """C2PA's codes of all that is wrong with the newest manifest of a file."""
     return _codes(_mapping(_mapping(results).get("activeManifest")).get("failure"))
+
+
+def damage_codes(results: object) -> list[str]:
+    """Those of what was signed; who signed, and when, is another question."""
+    return [code for code in failure_codes(results) if not code.startswith(SIGNER_CODES)]
 
 
 def printable(text: object) -> str:
@@ -113,8 +117,7 @@ def _made_from(manifest: object, manifests: Mapping[str, Any]) -> list[object]:
     while waiting:
         for ingredient in map(_mapping, _listed(_mapping(waiting.pop()).get("ingredients"))):
             label = str(ingredient.get("active_manifest"))
-            codes = failure_codes(ingredient.get("validation_results"))
-            held = all(code.startswith(SIGNER_CODES) for code in codes)
+            held = not damage_codes(ingredient.get("validation_results"))
             if (
                 ingredient.get("relationship") in SHOWN_RELATIONSHIPS
                 and held

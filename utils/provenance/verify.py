@@ -15,7 +15,7 @@ from utils.errors import UnreadableInput
 from utils.files import is_there
 from utils.inference.video.probing import open_video
 from utils.provenance.credentials import read_authorities
-from utils.provenance.formats import SIDECAR, UNKNOWN, mime_of_stream, sidecars_of
+from utils.provenance.formats import SIDECAR, UNKNOWN, mime_of_file, sidecars_of
 from utils.provenance.manifest import reading
 from utils.provenance.marks import MADE_BY_MODELS, SOURCE_TYPES, xmp_source_types
 from utils.provenance.scanning import places
@@ -133,7 +133,7 @@ def verify(path: Path, trust: Path | None = None) -> Findings:
             raise UnreadableInput(f"{str(path)!r} is not a file; give a picture or a video")
         if not status.st_size:  # some files of /proc say so, and never end
             return Findings(str(path), (), (), None)
-        if _mime_of(path) == SIDECAR:
+        if mime_of_file(path) == SIDECAR:
             raise UnreadableInput(f"{str(path)!r} holds the signature of a file that lies beside it; give that file")
         xmp = tuple(sorted(xmp_source_types(path)))
         signature, sidecar = _signature(path, anchors)
@@ -142,13 +142,8 @@ def verify(path: Path, trust: Path | None = None) -> Findings:
         raise UnreadableInput(f"cannot read {str(path)!r} ({error.strerror or error}); check the path") from error
 
 
-def _mime_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return mime_of_stream(file)
-
-
 def _tag_source_types(path: Path) -> tuple[str, ...]:
-    if not _mime_of(path).startswith("video/"):
+    if not mime_of_file(path).startswith("video/"):
         return ()
     try:
         with open_video(path) as container:
@@ -193,7 +188,7 @@ def _statement(path: Path, beside: bytes | None, anchors: bytes) -> Statement | 
 
 
 def _mentions_manifest(path: Path) -> bool:
+    if mime_of_file(path) == UNKNOWN:
+        return False  # no media: it may be a text about manifests
     with path.open("rb") as file:
-        if mime_of_stream(file) == UNKNOWN:
-            return False  # no media: it may be a text about manifests
         return any(places(MANIFEST_STORE, file, len(MANIFEST_STORE)))

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 PLACE_TAG = "location"
 TELLING_NAMES = re.compile(r"location|latitude|longitude|altitude|gps|geo|xyz|place", re.IGNORECASE)
 ISO_6709 = re.compile(r"[+-]\d{2,6}(\.\d*)?[+-]\d{3,7}(\.\d*)?")
-POSITIONS = re.compile(
-    rb"\b(?:lat|lon|latitude|longt?itude|gps|home)\W{0,4}[+-]?\d+\.\d+", re.IGNORECASE
-)  # some drones misspell it
+# Some drones misspell it.
+POSITIONS = re.compile(rb"\b(?:lat|lon|latitude|longt?itude|gps|home)\W{0,4}[+-]?\d+\.\d+", re.IGNORECASE)
 
 
 def tells_place(name: str, text: str) -> bool:
@@ -30,7 +29,7 @@ def place_tag(tags: Mapping[str, str]) -> dict[str, str]:
     >>> place_tag({"com.apple.quicktime.location.ISO6709": "+48.8583+002.2945/", "title": "Paris"})
     {'location': '+48.8583+002.2945/'}
     """
-    places = [text for name, text in tags.items() if tells_place(name, text) and ISO_6709.match(text)]
+    places = [text for text in tags.values() if ISO_6709.match(text)]
     return {PLACE_TAG: places[0]} if places else {}
 
 

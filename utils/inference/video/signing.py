@@ -7,7 +7,7 @@ from pathlib import Path
 
 from utils.errors import UnwritableOutput
 from utils.inference.stopwatch import stage
-from utils.provenance.formats import SIDECAR, mime_of_stream, sidecars_of
+from utils.provenance.formats import SIDECAR, mime_of_file, sidecars_of
 from utils.provenance.marking import Marking
 from utils.provenance.marks import append_xmp_to_mp4
 
@@ -32,7 +32,7 @@ def check_sidecar(out: Path) -> None:
     """
     sidecar = sidecar_of(out)
     try:
-        if sidecar is not None and sidecar.exists() and not (sidecar.is_file() and _is_manifest(sidecar)):
+        if sidecar is not None and sidecar.exists() and not (sidecar.is_file() and mime_of_file(sidecar) == SIDECAR):
             raise UnwritableOutput(
                 f"{str(sidecar)!r} is no manifest, and the one of {str(out)!r} is to have that name; move it, or choose another"
             )
@@ -64,8 +64,3 @@ def mark_video(path: Path, signed: Path, beside: Path | None, target: Path | Non
         sign_file(path, signed, target, marking)
     finally:
         path.unlink(missing_ok=True)
-
-
-def _is_manifest(path: Path) -> bool:
-    with path.open("rb") as file:
-        return mime_of_stream(file) == SIDECAR
