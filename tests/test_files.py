@@ -159,6 +159,24 @@ def test_what_belongs_together_stays_together_whoever_else_writes_it(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(paths)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of POSIX")
+def test_what_a_killed_run_left_of_a_pair_is_removed_whole(tmp_path):
+    paths = tmp_path / "clip.mkv", tmp_path / "clip.mkv.c2pa"
+    program = KILLED_PROGRAM.replace(
+        "finished_file(Path(sys.argv[1])) as temporary", "finished_pair(*map(Path, sys.argv[1:])) as pair"
+    )
+    program = program.replace("import finished_file", "import finished_pair").replace(
+        "temporary.write", "pair[1].write"
+    )
+    command = [sys.executable, "-c", program, *map(str, paths)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".swap-part-*"))) == 2
+    remove_stale_partials(paths[0])
+    with finished_pair(*paths):
+        pass
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
 def test_of_what_belongs_together_both_stay_as_they_were_when_it_fails(tmp_path):
     paths = tmp_path / "clip.mkv", tmp_path / "clip.mkv.c2pa"
     for path in paths:

@@ -20,11 +20,15 @@ TEMPORARY_PREFIX = ".swap-"  # plain and short: the output's own name may be as 
 
 
 @contextmanager
-def finished_file(path: Path) -> Iterator[Path]:
+def finished_file(path: Path, family: Path | None = None) -> Iterator[Path]:
     """Give a temporary path of the same extension; rename it to `path` if the block ends well, remove it otherwise.
 
     The folder of `path` is created. An existing file stays untouched until the rename, which is atomic. A link stays a link: the file
     that it points to is replaced.
+
+    Args:
+        path: the file.
+        family: the output to which it belongs, if it is not that itself: `remove_stale_partials` finds what was left of both.
 
     Raises:
         UnwritableOutput: if the folder or the file cannot be written.
@@ -32,7 +36,7 @@ def finished_file(path: Path) -> Iterator[Path]:
     temporary = None
     with writing(path) as place, ExitStack() as held:
         try:
-            temporary = _new_partial(place, held)
+            temporary = _new_partial(place, _partial_prefix(family or place), held)
             yield temporary
             _take_over_mode(temporary, place)
             temporary.replace(place)
@@ -54,7 +58,11 @@ def finished_pair(path: Path, companion: Path | None) -> Iterator[tuple[Path, Pa
             yield temporary, None
         return
     lock = companion.with_name(f"{TEMPORARY_PREFIX}{name_digest(companion.name)}.lock")
-    with claimed(lock, wait=True), finished_file(path) as temporary, finished_file(companion) as beside:
+    with (
+        claimed(lock, wait=True),
+        finished_file(path) as temporary,
+        finished_file(companion, real_path(path)) as beside,
+    ):
         yield temporary, beside
 
 
@@ -65,7 +73,7 @@ def remove_stale_partials(path: Path) -> None:
     """
     if not LOCKS_LET_OTHERS_WRITE:
         return
-    place = Path(os.path.realpath(path))
+    place = real_path(path)
     prefix = _partial_prefix(place)
     with suppress(OSError), os.scandir(place.parent) as entries:  # names only: it may hold the results of a large batch
         for partial in [Path(entry.path) for entry in entries if entry.name.startswith(prefix)]:
@@ -82,10 +90,10 @@ def _remove_unless_held(partial: Path) -> None:
             os.close(handle)
 
 
-def _new_partial(place: Path, held: ExitStack) -> Path:
+def _new_partial(place: Path, prefix: str, held: ExitStack) -> Path:
     """An empty temporary file, locked as long as somebody is at it, so that nobody takes it for a stale one."""
     while True:
-        handle, name = tempfile.mkstemp(f".partial{place.suffix}", _partial_prefix(place), place.parent)
+        handle, name = tempfile.mkstemp(f".partial{place.suffix}", prefix, place.parent)
         partial = Path(name)
         if not LOCKS_LET_OTHERS_WRITE:
             os.close(handle)
@@ -148,6 +156,11 @@ def refuse_to_overwrite(out: Path, inputs: Iterable[Path]) -> None:
             raise BadArgument(
                 f"the output {str(out)!r} is also an input; choose another name, nothing is overwritten in place"
             )
+
+
+def real_path(path: Path) -> Path:
+    """Where links lead, whether anything is there or not; what leads to itself is left."""
+    return Path(os.path.realpath(path))
 
 
 def is_there(path: Path) -> bool:

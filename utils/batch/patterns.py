@@ -13,7 +13,7 @@ from pathlib import Path
 
 from utils.batch.job_files import BatchJob
 from utils.errors import BadArgument, UnreadableInput
-from utils.files import is_there
+from utils.files import is_there, real_path
 from utils.inference.video.probing import MUXERS
 from utils.one_swap import EXAMPLES, check_out, complete
 from utils.pictures import WRITABLE_EXTENSIONS
@@ -70,18 +70,13 @@ def _targets(args: argparse.Namespace, flag: str) -> list[Path]:
     targets: list[Path] = []
     extensions = WRITABLE_EXTENSIONS if flag == "target_image" else VIDEO_EXTENSIONS
     for path in named_files(getattr(args, flag), extensions):
-        if not _real(path).is_relative_to(_real(args.out_dir)):
+        if not real_path(path).is_relative_to(real_path(args.out_dir)):
             targets.append(path)
     if not targets:
         raise BadArgument(
             f"all files like {str(getattr(args, flag))!r} lie in --out_dir, where the results are to be; choose another folder"
         )
     return targets
-
-
-def _real(path: Path) -> Path:
-    """Where links lead; those that lead to themselves are left."""
-    return Path(os.path.realpath(path))
 
 
 def named_files(pattern: Path, extensions: Sequence[str]) -> list[Path]:

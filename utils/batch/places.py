@@ -10,6 +10,7 @@ from pathlib import Path
 
 from utils.batch.job_files import BatchJob
 from utils.errors import BadArgument
+from utils.files import real_path
 from utils.one_swap import PIPE, input_files
 
 
@@ -48,4 +49,4 @@ def check_places(jobs: Sequence[BatchJob], results: Path, job_file: Path | None)
 
 
 def _place(path: Path) -> str:
-    return os.path.normcase(os.path.realpath(path))
+    return os.path.normcase(real_path(path))

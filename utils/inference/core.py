@@ -21,6 +21,8 @@ from utils.inference.tracking.cuts import CutDetector
 from utils.inference.tracking.search import STRETCH_FRAMES, Stretch, find_in_stretch, searched_stretches
 from utils.inference.tracking.tracks import Tracker
 
+MOST_PENDING_BYTES = 1 << 30  # of pictures that wait until a batch is full; of frames of 4K there are forty
+
 
 @dataclass
 class AnalysisSummary:
@@ -90,9 +92,6 @@ def lay_flat(image: Image, record: FrameRecord, surface: Surface | None) -> Fram
         return record
     faces = [replace(recorded, appearance=surface.flatten(image, recorded.face)) for recorded in record.faces]
     return replace(record, faces=tuple(faces))
-
-
-MOST_PENDING_BYTES = 1 << 30  # of pictures that wait until a batch is full; of frames of 4K there are forty
 
 
 @dataclass

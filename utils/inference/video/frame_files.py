@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.errors import BadArgument, UnwritableOutput
-from utils.files import TEMPORARY_PREFIX
+from utils.files import TEMPORARY_PREFIX, real_path
 from utils.inference.image_processing import get_layers
 from utils.inference.records import Composition, Image
 from utils.inference.video.options import VideoOptions
@@ -73,8 +73,8 @@ def check_places(out: Path, files: FrameFiles, inputs: Iterable[Path]) -> None:
         UnwritableOutput: if a folder cannot be looked into.
     """
     flags = {"--out_video_name": files.sequence and out.parent, "--keep_frames": files.frames, "--matte": files.matte}
-    folders = {flag: _real(folder) for flag, folder in flags.items() if folder is not None}
-    kinds = {kind: _real(target) for kind, target in files.targets.items()}
+    folders = {flag: real_path(folder) for flag, folder in flags.items() if folder is not None}
+    kinds = {kind: real_path(target) for kind, target in files.targets.items()}
     parents = [target.parent for target in kinds.values()]
     if len({*parents}) < len(parents) or (files.matte and folders.get("--keep_frames") == folders["--matte"]):
         named = " and ".join(f"{flag} {str(flags[flag])!r}" for flag in folders)
@@ -82,16 +82,16 @@ def check_places(out: Path, files: FrameFiles, inputs: Iterable[Path]) -> None:
     for flag, folder in folders.items():
         below = [target.parent for target in kinds.values() if target.is_relative_to(folder)]
         way = {path for place in (folder, *below) for path in (place, *place.parents)}
-        blocked = _real(out) in way
+        blocked = real_path(out) in way
         for target in kinds.values():
             blocked = blocked or any(p.parent == target.parent and names_like(target).fullmatch(p.name) for p in way)
         if blocked:
             raise BadArgument(
                 f"{flag} {str(flags[flag])!r} is, or lies below, a file of the output; choose another folder"
             )
-    read = {_real(path) for path in inputs}
+    read = {real_path(path) for path in inputs}
     for target in files.targets.values():
-        if any(_real(path) in read for path in _files_there(target)):
+        if any(real_path(path) in read for path in _files_there(target)):
             raise BadArgument(
                 f"files named like {str(target)!r} are also an input; choose another name, nothing is overwritten in place"
             )
@@ -145,10 +145,6 @@ def begin_publishing(files: FrameFiles, workspace: Path) -> None:
     """
     check_room_in(files, workspace)
     (workspace / BEGUN_NAME).touch()
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))
 
 
 def _is_foreign(path: Path) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from utils.errors import UnwritableOutput
+from utils.files import real_path
 from utils.inference.stopwatch import stage
 from utils.provenance.formats import SIDECAR, mime_of_file, sidecars_of
 from utils.provenance.marking import Marking
@@ -20,7 +20,7 @@ def sidecar_of(out: Path) -> Path | None:
     >>> sidecar_of(Path("clip.mkv")).name, sidecar_of(Path("clip.mp4"))
     ('clip.mkv.c2pa', None)
     """
-    place = Path(os.path.realpath(out))
+    place = real_path(out)
     return sidecars_of(place)[0] if place.suffix.lower() in HOLD_NO_MANIFEST else None
 
 
